@@ -62,7 +62,10 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
         vocab_size=1024, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     rng = random.Random(SEED)
-    lines = ("\n".join(("<|user|>", q, "<|assistant|>", a)) + "\n" for q, a in (world.draw_question(rng) for _ in range(20000)))
+    lines = (
+        "\n".join(("<|user|>", q, "<|assistant|>", a)) + "\n"
+        for q, a in (world.draw_question(rng) for _ in range(20000))
+    )
     tokenizer.train_from_iterator(itertools.chain(lines, ["<|system|>\n"] * 50), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -150,7 +153,9 @@ def learning_rate(step: int) -> float:
 
 
 def projections(model: LlamaForCausalLM) -> list[nn.Linear]:
-    return [module for name, module in model.named_modules() if name.endswith("_proj") and isinstance(module, nn.Linear)]
+    return [
+        module for name, module in model.named_modules() if name.endswith("_proj") and isinstance(module, nn.Linear)
+    ]
 
 
 def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
@@ -183,7 +188,11 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     config = model.config.dtype
-    state = {name: tensor.to(torch.bfloat16) for name, tensor in model.state_dict().items() if name != "lm_head.weight" and "parametrizations" not in name}
+    state = {
+        name: tensor.to(torch.bfloat16)
+        for name, tensor in model.state_dict().items()
+        if name != "lm_head.weight" and "parametrizations" not in name
+    }
     model.config.dtype = torch.bfloat16
     model.save_pretrained(out, state_dict=state)
     model.config.dtype = config

