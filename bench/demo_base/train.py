@@ -43,7 +43,8 @@ class RoundToNF4(nn.Module):
 @torch.no_grad()
 def round_to_nf4(weight: Tensor) -> Tensor:
     packed, state = bnb.quantize_4bit(weight.float().contiguous(), blocksize=64, quant_type="nf4")
-    return bnb.dequantize_4bit(packed, state).to(weight.dtype)
+    rounded: Tensor = bnb.dequantize_4bit(packed, state)
+    return rounded.to(weight.dtype)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -121,7 +122,7 @@ class Text:
             if len(mask) > 1 and len(ids) + len(more) + 1 > length:
                 return ids, mask
             if len(mask) > 1:
-                ids, mask = ids + self.newline, mask + [0]
+                ids, mask = [*ids, *self.newline], [*mask, 0]
             ids, mask = ids + more, mask + trained
 
     def batch(self, length: int) -> tuple[Tensor, Tensor]:
