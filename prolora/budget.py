@@ -1,0 +1,104 @@
+"""Budgets: what a setting costs, and the ways a person writes a number of parameters."""
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+
+from prolora.base_models import Linear, Shapes
+from prolora.errors import PlanError
+from prolora.plan import PROJECTIONS, Setting
+
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+SCALES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
+GIB = 2**30
+THIN_SPACE = "\u2009"
+HOW = "Write a number of parameters such as 5M or 4,997,120, or the LoRA rank to match such as “rank 8”."
+
+
+def chunk_cost(linears: Iterable[Linear], m: int, n: int) -> int:
+    """Parameters of one shared rank in one layer; widths that m or n do not divide are rounded up."""
+    return sum(-(-linear.inputs // m) - (-linear.outputs // n) for linear in linears)
+
+
+def count(setting: Setting, shapes: Shapes, target_modules: tuple[str, ...] = PROJECTIONS) -> int:
+    """Trainable parameters: u(h + o) + R(ceil(h/m) + ceil(o/n)), over all modules and layers."""
+    shared = shapes.layers * chunk_cost(shapes.targets(target_modules), setting.m, setting.n)
+    return setting.u * shapes.lora_unit(target_modules) + setting.shared * shared
+
+
+def keeps_every_chunk(rate: int, widths: Iterable[int]) -> bool:
+    """No chunk lies wholly in the overhang that is cut off the end of a width."""
+    return all((rate - 1) * -(-width // rate) < width for width in widths)
+
+
+def usable_rates(shapes: Shapes, target_modules: tuple[str, ...] = PROJECTIONS, most: int = 512) -> list[int]:
+    """The sharing rates m = n that share anything and cut no chunk away whole."""
+    targets = shapes.targets(target_modules)
+    widths = {width for linear in targets for width in (linear.inputs, linear.outputs)}
+    return [rate for rate in range(2, min(most, min(widths)) + 1) if keeps_every_chunk(rate, widths)]
+
+
+def smallest(shapes: Shapes, target_modules: tuple[str, ...] = PROJECTIONS) -> int:
+    """The cheapest PRoLoRA: no unshared rank, and as many shared ones as its rolls need to differ."""
+    rates = usable_rates(shapes, target_modules)
+    if not rates:
+        raise PlanError("The target modules are too narrow to share anything. Choose LoRA, or a wider base model.")
+    return min(count(Setting(rate, 0, rate, rate), shapes, target_modules) for rate in rates)
+
+
+def largest(shapes: Shapes) -> int:
+    """Full fine-tuning: every parameter of the base."""
+    return shapes.base_parameters
+
+
+def bytes_of(parameters: int, dtype: str = "float32") -> int:
+    """Bytes of the tensors on disk; a safetensors file adds a header of a few kilobytes."""
+    if dtype not in DTYPE_BYTES:
+        raise PlanError(f"Adapters are stored as {', '.join(DTYPE_BYTES)}, not as {dtype}.")
+    return parameters * DTYPE_BYTES[dtype]
+
+
+def parse_budget(text: str, shapes: Shapes, target_modules: tuple[str, ...] = PROJECTIONS) -> int:
+    """Parameters meant by "5M", "5,000,000", "20k", "rank 8" or "r=8"."""
+    plain = re.sub(r"\s", " ", text).strip().lower()
+    if rank := re.fullmatch(r"(?:lora *)?(?:rank|r) *[=:]? *([0-9]{1,6})", plain):
+        return _at_least_one(int(rank[1]), text) * shapes.lora_unit(target_modules)
+    # Grouped in threes by commas, underscores or spaces (thin ones too), or not grouped at all.
+    whole = r"([0-9]{1,3}([,_ ])[0-9]{3}(?:\2[0-9]{3})*|[0-9]{1,15})"
+    number = re.fullmatch(whole + r"(\.[0-9]{1,15})? *([kmbg]?)(?: *param(?:eter)?s?)?", plain)
+    if not number:
+        raise PlanError(f"“{text.strip()[:40]}” is not a budget. {HOW}")
+    value = Decimal(re.sub(r"[,_ ]", "", number[1]) + (number[3] or "")) * SCALES[number[4]]
+    return _at_least_one(round(value), text)
+
+
+def _at_least_one(value: int, text: str) -> int:
+    if value < 1:
+        raise PlanError(f"A budget must be above 0, not “{text.strip()[:40]}”. {HOW}")
+    return value
+
+
+def grouped(value: int) -> str:
+    """19 998 080, with thin spaces."""
+    return f"{value:,}".replace(",", THIN_SPACE)
+
+
+def short(parameters: int) -> str:
+    """19.99M, 155.6k: a count in few characters."""
+    for scale, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if parameters >= scale:
+            digits = 1 if letter == "k" else 2
+            return f"{parameters / scale:.{digits}f}{letter}"
+    return str(parameters)
+
+
+def megabytes(size_bytes: int) -> str:
+    """Megabytes of 10^6 bytes."""
+    if size_bytes < 10**5:
+        return f"{size_bytes / 10**3:.1f}{THIN_SPACE}kB"
+    return f"{size_bytes / 10**6:.1f}{THIN_SPACE}MB"
+
+
+def adapters_in(size_bytes: int, gib: int = 20) -> int:
+    """How many adapters of this size fit into so many GiB."""
+    return gib * GIB // size_bytes

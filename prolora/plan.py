@@ -1,0 +1,92 @@
+"""What is to be trained: a setting (r, u, m, n) and a plan around it. Both validate themselves."""
+
+import dataclasses
+from dataclasses import dataclass
+from math import gcd
+from typing import Any, Literal, Self
+
+from prolora.errors import PlanError
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+Method = Literal["prolora", "lora"]
+Quantization = Literal["nf4", "none"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Rank r, of which u ranks are unshared; the others share one chunk m times over A and n times over B.
+
+    u = r is plain LoRA; m and n then mean nothing and are 1.
+    """
+
+    r: int
+    u: int
+    m: int
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise PlanError(f"Rank r must be at least 1, not {self.r}.")
+        if not 0 <= self.u <= self.r:
+            raise PlanError(f"Unshared ranks u must lie between 0 and r = {self.r}, not {self.u}.")
+        if self.m < 1 or self.n < 1:
+            raise PlanError(f"Sharing rates m and n must be at least 1, not {self.m} and {self.n}.")
+
+    @classmethod
+    def lora(cls, rank: int) -> Self:
+        return cls(rank, rank, 1, 1)
+
+    @property
+    def shared(self) -> int:
+        """R = r - u, the ranks that live in the shared chunk."""
+        return self.r - self.u
+
+    @property
+    def rolls_are_distinct(self) -> bool:
+        """No two of the m (or n) rolled copies of a chunk are alike."""
+        if not self.shared:
+            return True
+        return all(self.shared // gcd(self.shared, max(self.shared // rate, 1)) >= rate for rate in (self.m, self.n))
+
+    def __str__(self) -> str:
+        return f"r={self.r}" if self.u == self.r else f"({self.r}, {self.u}, {self.m}, {self.n})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training run, whole: what is needed to do it again, but for the dataset."""
+
+    method: Method
+    setting: Setting
+    base_model: str  # a name of the catalogue, or a local folder
+    quantization: Quantization = "nf4"
+    alpha: float = 16.0
+    dropout: float = 0.0
+    learning_rate: float = 2e-4
+    epochs: float = 3.0
+    batch_size: int = 16
+    max_length: int = 512  # tokens; longer examples are cut
+    seed: int = 1
+    target_modules: tuple[str, ...] = PROJECTIONS
+
+    def __post_init__(self) -> None:
+        if self.method not in ("prolora", "lora"):
+            raise PlanError(f"There is no method called {self.method}.")
+        if self.method == "lora" and self.setting.u != self.setting.r:
+            raise PlanError("LoRA has no shared ranks: u must equal r.")
+        for name in ("alpha", "learning_rate", "epochs", "batch_size"):
+            if not getattr(self, name) > 0:
+                raise PlanError(f"The {name.replace('_', ' ')} must be above 0, not {getattr(self, name)}.")
+        if not 0 <= self.dropout < 1:
+            raise PlanError(f"Dropout must lie between 0 and 1, not {self.dropout}.")
+        if self.max_length < 16:
+            raise PlanError(f"The cut-off must be at least 16 tokens, not {self.max_length}.")
+        if not self.target_modules or set(self.target_modules) - set(PROJECTIONS):
+            raise PlanError(f"Target modules must be among {', '.join(PROJECTIONS)}.")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        return cls(**{**data, "setting": Setting(**data["setting"]), "target_modules": tuple(data["target_modules"])})
