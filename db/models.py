@@ -1,0 +1,182 @@
+"""The rows. Every row that belongs to someone has an owner; until there are accounts one person exists."""
+
+import enum
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+OWNER = 1  # the one person, until there are accounts
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Aware UTC in Python on every database; SQLite itself forgets the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: UtcTime, dict[str, Any]: JSON}
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Status(enum.StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Person(Base):
+    __tablename__ = "people"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), unique=True)
+
+
+class Dataset(Base):
+    """An uploaded file, read whole. Immutable; its rows lie in files named by `content_hash`."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (UniqueConstraint("owner_id", "content_hash"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    name: Mapped[str] = mapped_column(String(120))
+    source_name: Mapped[str] = mapped_column(String(255))  # the file's name as uploaded
+    source_hash: Mapped[str] = mapped_column(String(64))
+    content_hash: Mapped[str] = mapped_column(String(64))  # of the canonical rows
+    form: Mapped[str] = mapped_column(String(30))  # alpaca, messages, prompt-completion
+    mapping: Mapped[dict[str, Any]]  # role of a field -> the file's own field name
+    kept: Mapped[int]
+    rejected: Mapped[int]
+    held_out: Mapped[int]  # of the kept rows, those never trained on
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Job(Base):
+    """One training run with its evaluation. `plan` is prolora.Plan as JSON."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "status", "id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
+    name: Mapped[str] = mapped_column(String(120))
+    plan: Mapped[dict[str, Any]]
+    parameters: Mapped[int] = mapped_column(BigInteger)  # trainable, counted by the planner
+    pair: Mapped[str | None] = mapped_column(String(32), index=True)  # shared by a run and its LoRA twin
+    status: Mapped[Status] = mapped_column(
+        Enum(
+            Status,
+            values_callable=lambda s: [x.value for x in s],
+            native_enum=False,
+            length=20,
+            create_constraint=False,
+        ),
+        default=Status.QUEUED,
+    )
+    stage: Mapped[str] = mapped_column(String(80), default="")  # what a running job does now, in words
+    step: Mapped[int] = mapped_column(default=0)
+    total_steps: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None] = mapped_column(Text)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    lease_owner: Mapped[str | None] = mapped_column(String(80))
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]  # when the sweep last rang for a queued job
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class Metric(Base):
+    """One point of a curve: loss, learning_rate, tokens_per_second, ..."""
+
+    __tablename__ = "metrics"
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value: Mapped[float]
+
+
+class Adapter(Base):
+    """A trained adapter; its files lie in a folder named by `content_hash` and are never overwritten."""
+
+    __tablename__ = "adapters"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    name: Mapped[str] = mapped_column(String(120), unique=True)  # versioned: never means other weights
+    method: Mapped[str] = mapped_column(String(20))
+    base_model: Mapped[str] = mapped_column(String(255))
+    content_hash: Mapped[str] = mapped_column(String(64))
+    parameters: Mapped[int] = mapped_column(BigInteger)  # counted on the trained model
+    size_bytes: Mapped[int] = mapped_column(BigInteger)  # of adapter_model.safetensors
+    dtype: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Score(Base):
+    """One measured value with its interval. `adapter_id` is empty for the base model alone."""
+
+    __tablename__ = "scores"
+    __table_args__ = (UniqueConstraint("job_id", "subject", "benchmark", "metric"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    adapter_id: Mapped[int | None] = mapped_column(ForeignKey("adapters.id"))
+    subject: Mapped[str] = mapped_column(String(10))  # adapter or base
+    benchmark: Mapped[str] = mapped_column(String(40))  # held-out
+    metric: Mapped[str] = mapped_column(String(40))  # loss, perplexity, exact_match, token_f1
+    value: Mapped[float]
+    n: Mapped[int]
+    low: Mapped[float]  # 95 % interval
+    high: Mapped[float]
+    quantization: Mapped[str] = mapped_column(String(10))  # precision of the base when measured
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Serving(Base):
+    """What the serving process says of itself; one row a process."""
+
+    __tablename__ = "serving"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    base_model: Mapped[str] = mapped_column(String(255))
+    state: Mapped[str] = mapped_column(String(20))  # starting, ready, failed, stopped
+    detail: Mapped[str] = mapped_column(Text, default="")
+    updated_at: Mapped[datetime] = mapped_column(default=now)

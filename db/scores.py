@@ -1,0 +1,129 @@
+"""What was measured: scores in, the leaderboard and curves out. Each is one or two queries, however many rows."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from db import jobs
+from db.models import Adapter, Dataset, Job, Metric, Score, Status
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run on the leaderboard."""
+
+    job_id: int
+    name: str
+    method: str
+    setting: str  # (r, u, m, n), or the rank alone
+    parameters: int
+    size_bytes: int
+    adapter_name: str
+    base_model: str
+    dataset: str
+    scores: dict[str, float]  # by metric
+    base_scores: dict[str, float]  # of the base model alone, on the same rows
+    intervals: dict[str, tuple[float, float]]  # 95 %, of `scores`
+    n: int  # held-out rows
+    minutes: float
+    created_at: datetime
+    pair: str | None  # shared with its twin
+
+
+@dataclass
+class _Measured:
+    """The scores of one job, while they are read."""
+
+    adapter: dict[str, float] = field(default_factory=dict)
+    base: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    n: int = 0
+
+
+def record(s: Session, lease: jobs.Lease, rows: Iterable[Score]) -> None:
+    """Keep the scores of the caller's own job; one measured again, after a crash, replaces the first."""
+    job, fresh = jobs.hold(s, lease), list(rows)
+    keys = [(row.subject, row.benchmark, row.metric) for row in fresh]
+    stale = tuple_(Score.subject, Score.benchmark, Score.metric).in_(keys)
+    s.execute(delete(Score).where(Score.job_id == job.id, stale))
+    for row in fresh:
+        row.job_id, row.owner_id = job.id, job.owner_id
+    s.add_all(fresh)
+    s.flush()
+
+
+def leaderboard(s: Session, owner_id: int) -> list[Entry]:
+    """Every run that succeeded, newest first."""
+    runs = (
+        select(Job, Adapter, Dataset.name)
+        .join(Adapter, Adapter.job_id == Job.id)
+        .join(Dataset, Dataset.id == Job.dataset_id)
+        .where(Job.owner_id == owner_id, Job.status == Status.SUCCEEDED)
+        .order_by(Job.id.desc())
+    )
+    measured = _measured(s, owner_id)
+    return [_entry(job, adapter, dataset, measured[job.id]) for job, adapter, dataset in s.execute(runs)]
+
+
+def curve(s: Session, job_id: int, name: str, points: int = 500) -> list[tuple[int, float]]:
+    """A metric over the steps, thinned evenly by the database to at most `points` (two or more); the last always stays."""
+    numbered = (
+        select(
+            Metric.step,
+            Metric.value,
+            (func.row_number().over(order_by=Metric.step) - 1).label("place"),
+            func.count().over().label("total"),
+        )
+        .where(Metric.job_id == job_id, Metric.name == name)
+        .subquery()
+    )
+    stride = (numbered.c.total - 2) // (points - 1) + 1
+    kept = or_(numbered.c.place % stride == 0, numbered.c.place == numbered.c.total - 1)
+    rows = s.execute(select(numbered.c.step, numbered.c.value).where(kept).order_by(numbered.c.step))
+    return [(step, value) for step, value in rows]
+
+
+def _measured(s: Session, owner_id: int) -> defaultdict[int, _Measured]:
+    found: defaultdict[int, _Measured] = defaultdict(_Measured)
+    for score in s.scalars(select(Score).where(Score.owner_id == owner_id)):
+        of_job = found[score.job_id]
+        if score.subject == "base":
+            of_job.base[score.metric] = score.value
+            continue
+        of_job.adapter[score.metric] = score.value
+        of_job.intervals[score.metric] = (score.low, score.high)
+        of_job.n = max(of_job.n, score.n)
+    return found
+
+
+def _entry(job: Job, adapter: Adapter, dataset: str, measured: _Measured) -> Entry:
+    finished = job.finished_at or job.created_at
+    return Entry(
+        job_id=job.id,
+        name=job.name,
+        method=adapter.method,
+        setting=_setting(job.plan["setting"]),
+        parameters=adapter.parameters,
+        size_bytes=adapter.size_bytes,
+        adapter_name=adapter.name,
+        base_model=adapter.base_model,
+        dataset=dataset,
+        scores=measured.adapter,
+        base_scores=measured.base,
+        intervals=measured.intervals,
+        n=measured.n,
+        minutes=(finished - (job.started_at or finished)).total_seconds() / 60,
+        created_at=job.created_at,
+        pair=job.pair,
+    )
+
+
+def _setting(plan: dict[str, Any]) -> str:
+    """As prolora.Setting writes itself; rows and the method know nothing of each other."""
+    r, u, m, n = (plan[letter] for letter in "rumn")
+    return f"r={r}" if u == r else f"({r}, {u}, {m}, {n})"

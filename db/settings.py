@@ -1,0 +1,29 @@
+"""Where things are: read once from the environment (STUDIO_*), with defaults for one machine."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="STUDIO_")
+
+    data: Path = Path("data")  # every file the studio writes
+    database_url: str = ""  # empty: SQLite inside `data`
+    redis_url: str = ""  # empty: the launcher starts a broker of its own and sets this
+    host: str = "127.0.0.1"
+    port: int = 7860
+    serve_port: int = 7861  # vLLM, on loopback
+    serve_base: str = "demo"  # the base model that is served; a name of the catalogue or a folder
+    serve_key: str = ""  # bearer token between the studio and vLLM; the launcher draws one
+    max_upload_mb: int = 512
+
+    @property
+    def sql_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data.resolve() / 'studio.db'}"
+
+
+@cache
+def settings() -> Settings:
+    return Settings()
