@@ -1,0 +1,79 @@
+"""The configuration that PEFT saves beside a PRoLoRA adapter."""
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from peft import PeftConfig, PeftType
+
+from prolora.plan import Setting
+
+
+def _help(text: str) -> dict[str, str]:
+    return {"help": text}
+
+
+@dataclass
+class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
+    """Partially rotated low-rank adaptation: r ranks, u of them unshared, the others shared m and n times."""
+
+    r: int = field(default=32, metadata=_help("Rank of the update."))
+    u: int = field(default=4, metadata=_help("Ranks that are not shared; u = r is plain LoRA, u = 0 is RoLoRA."))
+    m: int = field(default=7, metadata=_help("How often the chunk of A is repeated along the inputs."))
+    n: int = field(default=7, metadata=_help("How often the chunk of B is repeated along the outputs."))
+    lora_alpha: float = field(default=16, metadata=_help("The update is scaled by lora_alpha / r."))
+    lora_dropout: float = field(default=0.0, metadata=_help("Dropout on the input of the adapter."))
+    use_rslora: bool = field(default=False, metadata=_help("Scale by lora_alpha / sqrt(r) instead."))
+    rotate: bool = field(default=True, metadata=_help("Roll the copies; without it this is the ablation PRoLoRA^-r."))
+    rectify: bool = field(
+        default=True, metadata=_help("Start the chunk by the full fan-in; without it this is PRoLoRA^-i.")
+    )
+    init_weights: bool = field(
+        default=True, metadata=_help("Start from the unchanged model; False fills B as well, for tests.")
+    )
+    target_modules: list[str] | str | None = field(
+        default=None, metadata=_help("Names or a pattern of the modules to adapt, or 'all-linear'.")
+    )
+    exclude_modules: list[str] | str | None = field(
+        default=None, metadata=_help("Names or a pattern of modules to leave alone.")
+    )
+    modules_to_save: list[str] | None = field(default=None, metadata=_help("Modules to train and save whole."))
+    layers_to_transform: list[int] | int | None = field(
+        default=None, metadata=_help("Indices of the layers to adapt; all by default.")
+    )
+    layers_pattern: list[str] | str | None = field(
+        default=None, metadata=_help("Name of the list of layers, where it is not a common one.")
+    )
+    bias: str = field(default="none", metadata=_help("Which biases to train: none, all or prolora_only."))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # PEFT's enum has no such member in its source: prolora.peft adds it.
+        self.peft_type = cast(PeftType, PeftType["PROLORA"])
+        self.target_modules = _unordered(self.target_modules)
+        self.exclude_modules = _unordered(self.exclude_modules)
+        for name in ("layers_to_transform", "layers_pattern"):
+            if isinstance(self.target_modules, str) and getattr(self, name) is not None:
+                raise ValueError(f"`{name}` cannot be used when `target_modules` is a pattern.")
+        if self.rotate and not self.setting.rolls_are_distinct:
+            warnings.warn(
+                f"With {self.setting} some of the rolled copies are alike: fewer shares would serve as well.",
+                stacklevel=3,
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is saved; sets in order, so that equal adapters are equal files with equal content hashes."""
+        return {key: sorted(value) if isinstance(value, set) else value for key, value in super().to_dict().items()}
+
+    @property
+    def setting(self) -> Setting:
+        return Setting(self.r, self.u, self.m, self.n)
+
+    @property
+    def scaling(self) -> float:
+        return self.lora_alpha / (self.r**0.5 if self.use_rslora else self.r)
+
+
+def _unordered(modules: list[str] | str | None) -> list[str] | str | None:
+    """PEFT looks names up in a set, whatever its own annotations say."""
+    return cast("list[str]", set(modules)) if isinstance(modules, list) else modules

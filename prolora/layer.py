@@ -1,0 +1,190 @@
+"""A linear layer with PRoLoRA adapters: it holds what is stored, and unfolds it when it is needed."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer, _get_in_out_features, check_adapters_to_merge
+from peft.utils import quantization_extra_repr, resolve_quantization_backend
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prolora.config import ProloraConfig
+from prolora.factor import chunk_width, stride, unfold
+from prolora.plan import Setting
+
+
+class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
+    """The stored tensors of each adapter on one layer, and the factors that they stand for."""
+
+    adapter_layer_names = ("prolora_A_u", "prolora_A_0", "prolora_B_u", "prolora_B_0")
+    other_param_names = ("prolora_config", "prolora_dropout")
+    active_adapters: list[str]  # a property of PEFT's, whose type is not known
+
+    def __init__(self, base_layer: nn.Module, **kwargs: Any) -> None:
+        self.base_layer = base_layer
+        self.quantization_backend = resolve_quantization_backend(
+            self.get_base_layer(), get_apply_tensor_subclass=kwargs.get("get_apply_tensor_subclass")
+        )
+        self.prolora_A_u = nn.ParameterDict()
+        self.prolora_A_0 = nn.ParameterDict()
+        self.prolora_B_u = nn.ParameterDict()
+        self.prolora_B_0 = nn.ParameterDict()
+        self.prolora_dropout = nn.ModuleDict()
+        self.prolora_config: dict[str, ProloraConfig] = {}
+        self.frozen_peft_weight_names: dict[str, tuple[str, ...]] = {}
+        self._disable_adapters = False
+        self.merged_adapters: list[str] = []
+        # PEFT's switch for casting inputs; ours casts the small factors instead.
+        self.cast_input_dtype_enabled = True
+        self.kwargs = kwargs
+        inputs, outputs = _get_in_out_features(self.get_base_layer())
+        if inputs is None or outputs is None:
+            raise TypeError(f"PRoLoRA needs a layer of known width; {type(self.get_base_layer())} is not one.")
+        self.in_features, self.out_features = inputs, outputs
+
+    def update_layer(
+        self, adapter_name: str, r: int, config: ProloraConfig, inference_mode: bool = False, **_: Any
+    ) -> None:
+        """Add an adapter, or replace the one of that name."""
+        setting = config.setting
+        self._warn_of_cut_chunks(setting)
+        self.prolora_config[adapter_name] = config
+        self.prolora_dropout[adapter_name] = nn.Dropout(config.lora_dropout) if config.lora_dropout else nn.Identity()
+        self.prolora_A_u[adapter_name] = nn.Parameter(torch.empty(setting.u, self.in_features))
+        self.prolora_A_0[adapter_name] = nn.Parameter(
+            torch.empty(setting.shared, chunk_width(self.in_features, setting.m))
+        )
+        self.prolora_B_u[adapter_name] = nn.Parameter(torch.empty(self.out_features, setting.u))
+        self.prolora_B_0[adapter_name] = nn.Parameter(
+            torch.empty(chunk_width(self.out_features, setting.n), setting.shared)
+        )
+        self.reset_parameters(adapter_name)
+        # u = 0 and u = r leave empty tensors, and some optimisers' kernels fail on those.
+        self.frozen_peft_weight_names[adapter_name] = tuple(
+            name for name in self.adapter_layer_names if not getattr(self, name)[adapter_name].numel()
+        )
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+        self.set_adapter(self.active_adapters, inference_mode=inference_mode)
+
+    def reset_parameters(self, adapter_name: str) -> None:
+        """The start of the paper: A uniform in 1/sqrt(fan-in), B zero, so that the model is unchanged.
+
+        Rectified means that the chunk's fan-in is the layer's, not the narrower chunk's own.
+        """
+        config = self.prolora_config[adapter_name]
+        chunk = self.prolora_A_0[adapter_name]
+        fan_in = self.in_features if config.rectify else chunk.shape[1]
+        nn.init.uniform_(self.prolora_A_u[adapter_name], -(self.in_features**-0.5), self.in_features**-0.5)
+        nn.init.uniform_(chunk, -(fan_in**-0.5), fan_in**-0.5)
+        bound = 0.0 if config.init_weights else config.r**-0.5
+        nn.init.uniform_(self.prolora_B_u[adapter_name], -bound, bound)
+        nn.init.uniform_(self.prolora_B_0[adapter_name], -bound, bound)
+
+    def factor_a(self, adapter_name: str) -> Tensor:
+        """A, (r, in)."""
+        config = self.prolora_config[adapter_name]
+        step = stride(config.setting.shared, config.m) if config.rotate else 0
+        return unfold(self.prolora_A_u[adapter_name], self.prolora_A_0[adapter_name], config.m, step)
+
+    def factor_b(self, adapter_name: str) -> Tensor:
+        """B, (out, r)."""
+        config = self.prolora_config[adapter_name]
+        step = stride(config.setting.shared, config.n) if config.rotate else 0
+        return unfold(self.prolora_B_u[adapter_name].T, self.prolora_B_0[adapter_name].T, config.n, step).T
+
+    def get_delta_weight(self, adapter_name: str) -> Tensor:
+        """What merging adds to the base weight: scaling * B A, (out, in)."""
+        a, b = self.factor_a(adapter_name), self.factor_b(adapter_name)
+        # In float32, since the product of two rounded factors would be rounded again at every sum.
+        return (self.prolora_config[adapter_name].scaling * (b.float() @ a.float())).to(a.dtype)
+
+    def _add_to_base(self, delta: Tensor, check: bool, name: str) -> None:
+        weight = self.get_base_weight()
+        merged = weight + delta.detach().to(weight.device, weight.dtype)
+        if check and not torch.isfinite(merged).all():
+            raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
+        self.set_base_weight(merged)
+
+    def _warn_of_cut_chunks(self, setting: Setting) -> None:
+        if not setting.shared:
+            return
+        for rate, width in ((setting.m, self.in_features), (setting.n, self.out_features)):
+            if (rate - 1) * chunk_width(width, rate) >= width:
+                warnings.warn(
+                    f"{rate} chunks of {chunk_width(width, rate)} are more than a width of {width} holds: "
+                    "some are cut away whole.",
+                    stacklevel=3,
+                )
+
+
+class ProloraLinear(nn.Module, ProloraLayer):
+    """A linear layer, quantised or not, with adapters beside it."""
+
+    def __init__(
+        self, base_layer: nn.Module, adapter_name: str, config: ProloraConfig, r: int = 0, **kwargs: Any
+    ) -> None:
+        super().__init__()
+        ProloraLayer.__init__(self, base_layer, **kwargs)
+        self._active_adapter = adapter_name
+        self.update_layer(adapter_name, r, config)
+
+    def forward(self, x: Tensor, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any) -> Tensor:
+        if adapter_names is not None:
+            return self._mixed_forward(x, adapter_names, *args, **kwargs)
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        result: Tensor = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters or self.merged:
+            return result
+        if self.quantization_backend is not None:
+            result = self.quantization_backend.maybe_clone_base_result(result)
+        for name in self.active_adapters:
+            if name in self.prolora_config:
+                result = result + self._update(x, name).to(result.dtype)
+        return result
+
+    def _update(self, x: Tensor, adapter_name: str) -> Tensor:
+        """scaling * B A dropout(x). The factors take the type of x: they are small and x is not."""
+        a, b = self.factor_a(adapter_name).to(x.dtype), self.factor_b(adapter_name).to(x.dtype)
+        inner = functional.linear(self.prolora_dropout[adapter_name](x), a)
+        # On the narrow side, where there are r numbers a token to scale and not the layer's whole width.
+        return functional.linear(inner * self.prolora_config[adapter_name].scaling, b)
+
+    def _mixed_forward(self, x: Tensor, adapter_names: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
+        """Each row of the batch by its own adapter, or by none for `__base__`."""
+        if len(x) != len(adapter_names):
+            raise ValueError(f"`adapter_names` has {len(adapter_names)} names for a batch of {len(x)}.")
+        if self.merged:
+            raise ValueError("Cannot pass `adapter_names` while adapters are merged; call `unmerge_adapter` first.")
+        result: Tensor = self.base_layer(x, *args, **kwargs).clone()
+        if self.disable_adapters:
+            return result
+        for name in set(adapter_names) & set(self.prolora_config):
+            rows = [row for row, chosen in enumerate(adapter_names) if chosen == name]
+            result[rows] += self._update(x[rows], name).to(result.dtype)
+        return result
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        for name in check_adapters_to_merge(self, adapter_names):
+            if name not in self.prolora_config:
+                continue
+            self._add_to_base(self.get_delta_weight(name), check=safe_merge, name=name)
+            self.merged_adapters.append(name)
+
+    def unmerge(self) -> None:
+        if not self.merged:
+            warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
+        while self.merged_adapters:
+            name = self.merged_adapters.pop()
+            self._add_to_base(-self.get_delta_weight(name), check=False, name=name)
+
+    def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"prolora.{super().__repr__()}"
+
+    def extra_repr(self) -> str:
+        return str(quantization_extra_repr(self))

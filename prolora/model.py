@@ -1,0 +1,92 @@
+"""The PEFT tuner: which modules are wrapped, and how one batch mixes several adapters."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.utils import (
+    TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING,
+    get_quantization_kwargs,
+    resolve_quantization_backend,
+)
+from torch import nn
+
+from prolora.config import ProloraConfig
+from prolora.layer import ProloraLayer, ProloraLinear
+from prolora.plan import PROJECTIONS
+
+
+class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
+    """A model whose linear layers carry PRoLoRA adapters."""
+
+    prefix = "prolora_"
+    tuner_layer_cls = ProloraLayer
+    # LoRA's usual choice, except that the paper adapts all seven projections of a Llama.
+    target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING | {"llama": list(PROJECTIONS)}
+
+    def _create_and_replace(
+        self,
+        config: ProloraConfig,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        **_: Any,
+    ) -> None:
+        if isinstance(target, ProloraLayer):
+            target.update_layer(adapter_name, config.r, config)
+            return
+        module = self._create_new_module(config, adapter_name, target, **get_quantization_kwargs(self))
+        if adapter_name not in self.active_adapters:
+            module.requires_grad_(False)  # an adapter beside others trains only once it is chosen
+        self._replace_module(parent, target_name, module, target)
+
+    @staticmethod
+    def _create_new_module(config: ProloraConfig, adapter_name: str, target: nn.Module, **kwargs: Any) -> nn.Module:
+        base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+        backend = resolve_quantization_backend(base)
+        if not isinstance(base, nn.Linear) and (backend is None or backend.layer_type != "linear"):
+            raise TypeError(f"PRoLoRA adapts linear layers, quantised or not; {target} is not one.")
+        return ProloraLinear(target, adapter_name, config=config, r=config.r, **kwargs)
+
+    def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
+        """PEFT's cast makes new parameters, which would all be trainable, the frozen ones too."""
+        trainable = {name: parameter.requires_grad for name, parameter in self.named_parameters()}
+        super()._cast_adapter_dtype(adapter_name, autocast_adapter_dtype)
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(trainable[name])
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        """Hand `adapter_names`, one a row of the batch, past the model's own forward to our layers."""
+        names = kwargs.pop("adapter_names", None)
+        if names is None:
+            yield
+            return
+        self._check_adapter_names(names)
+        if (kwargs.get("num_beams") or 1) > 1:
+            names = [name for name in names for _ in range(kwargs["num_beams"])]
+        hook = partial(_add_adapter_names, names=names)
+        layers = [module for module in self.modules() if isinstance(module, ProloraLinear)]
+        handles = [layer.register_forward_pre_hook(hook, with_kwargs=True) for layer in layers]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _check_adapter_names(self, names: Sequence[str]) -> None:
+        if self.training:
+            raise ValueError("Cannot pass `adapter_names` when the model is in training mode.")
+        unknown = set(names) - set(self.peft_config) - {"__base__"}
+        if unknown:
+            raise ValueError(f"Trying to infer with non-existing adapter(s): {', '.join(sorted(unknown))}")
+
+
+def _add_adapter_names(
+    _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], names: Sequence[str]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, kwargs | {"adapter_names": names}
