@@ -219,19 +219,22 @@ def _twin(facts: Facts) -> Suggestion:
 
 def _reason(setting: Setting, rho: float, divides: bool) -> str:
     """One sentence: what this setting is, and what the paper's runs say of its kind."""
-    price = f"Rank {setting.r} for the price of LoRA rank {rho:.3g}"
     share = setting.u / rho
     if setting.u == 0:
-        evidence = "with no rank unshared, which narrowly lost to LoRA in the paper (36.82 and 36.40 against 36.89)"
-    elif 0.5 <= share <= 0.875:
-        evidence = (
-            f"with {share:.0%} of that left unshared: in the paper shares of 50 to 88 % beat LoRA of equal size "
-            "(37.53 against 36.89 at 20M parameters)"
-        )
+        kind = "no rank unshared, a kind that narrowly lost to LoRA in the paper (36.82 and 36.40 against 36.89)"
     else:
-        evidence = f"with {share:.0%} of that left unshared, outside the 50 to 88 % that beat LoRA of equal size"
-    fit = f"{setting.m} divides every width" if divides else f"{setting.m} leaves an overhang to cut at some widths"
-    return f"{price}, {evidence}; {fit}."
+        kind = f"{setting.u} of them unshared ({share:.2g} of the LoRA rank), "
+        if 0.5 <= share <= 0.875:
+            kind += "a kind that beat LoRA of equal size in the paper (37.53 against 36.89 at 20M parameters)"
+        else:
+            kind += "outside the 0.5 to 0.875 that beat LoRA of equal size in the paper"
+    fit = (
+        f"m = {setting.m} divides every width"
+        if divides
+        else f"m = {setting.m} leaves an overhang to cut at some widths"
+    )
+    untried = "" if 2 <= setting.r / rho <= 5 else ", and the paper tried only 2 to 4 times the LoRA rank"
+    return f"Rank {setting.r} for the price of LoRA rank {rho:.3g}, {kind}; {fit}{untried}."
 
 
 def _note(facts: Facts) -> str:
