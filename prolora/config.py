@@ -55,9 +55,10 @@ class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
         for name in ("layers_to_transform", "layers_pattern"):
             if isinstance(self.target_modules, str) and getattr(self, name) is not None:
                 raise ValueError(f"`{name}` cannot be used when `target_modules` is a pattern.")
-        if self.rotate and not self.setting.rolls_are_distinct:
+        setting = self.setting  # refuses what cannot be
+        if self.rotate and not setting.rolls_are_distinct:
             warnings.warn(
-                f"With {self.setting} some of the rolled copies are alike: fewer shares would serve as well.",
+                f"With {setting} some of the rolled copies are alike: fewer shares would serve as well.",
                 stacklevel=3,
             )
 

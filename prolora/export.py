@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ import safetensors.torch
 from torch import Tensor
 
 from prolora.errors import StudioError
-from prolora.factor import stride, unfold
+from prolora.factor import chunk_width, stride, unfold
 from prolora.plan import Setting
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -87,15 +88,33 @@ def lora_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def lora_tensors(config: dict[str, Any], stored: dict[str, Tensor]) -> dict[str, Tensor]:
     """The full factors under PEFT's names for LoRA; tensors that are no adapter's pass unchanged."""
-    setting = Setting(*(config[name] for name in ("r", "u", "m", "n")))
+    setting = _setting(config)
     rotate = config.get("rotate", True)
     tensors = {name: tensor for name, tensor in stored.items() if ".prolora_" not in name}
     for module in (name.removesuffix(".prolora_A_u") for name in stored if name.endswith(".prolora_A_u")):
         a_u, a_0, b_u, b_0 = (stored[f"{module}.prolora_{part}"] for part in ("A_u", "A_0", "B_u", "B_0"))
+        _check_shapes(module, setting, a_u, a_0)
+        _check_shapes(module, replace(setting, m=setting.n), b_u.T, b_0.T)
         a_step, b_step = (stride(setting.shared, rate) if rotate else 0 for rate in (setting.m, setting.n))
         tensors[f"{module}.lora_A.weight"] = unfold(a_u, a_0, setting.m, a_step).contiguous()
         tensors[f"{module}.lora_B.weight"] = unfold(b_u.T, b_0.T, setting.n, b_step).T.contiguous()
     return tensors
+
+
+def _setting(config: dict[str, Any]) -> Setting:
+    values = [config.get(name) for name in ("r", "u", "m", "n")]
+    if not all(type(value) is int for value in values):
+        raise AdapterError(f"r, u, m and n of an adapter are whole numbers; {CONFIG} has {values}.")
+    return Setting(*values)
+
+
+def _check_shapes(module: str, setting: Setting, unshared: Tensor, chunk: Tensor) -> None:
+    """Weights of another setting could unfold without complaint, to something else than was trained."""
+    width = unshared.shape[1]
+    expected = [(setting.u, width), (setting.shared, chunk_width(width, setting.m))]
+    found = [tuple(unshared.shape), tuple(chunk.shape)]
+    if found != expected:
+        raise AdapterError(f"The weights of {module} have the shapes {found}; {setting} asks for {expected}.")
 
 
 def _write_lora(config: dict[str, Any], weights: Path, folder: Path) -> None:

@@ -88,10 +88,10 @@ def apply() -> None:
 
     # The one defines them and its sgmv_* call them, the other has imported them by name.
     for module in (lora_ops, punica_cpu):
-        _replace(module)
+        replace_kernels(module)
 
 
-def _replace(module: ModuleType) -> None:
+def replace_kernels(module: ModuleType) -> None:
     moved = [kernel.__name__ for kernel in KERNELS if not _fits(module, kernel)]
     if moved:
         log.warning("vLLM's %s has other kernels than expected (%s); it is not mended.", module.__name__, moved)

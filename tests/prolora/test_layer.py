@@ -1,0 +1,81 @@
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from prolora.errors import PlanError
+from prolora.peft import ProloraConfig, ProloraLinear
+
+
+def layer_of(inputs: int = 64, outputs: int = 48, **fields: object) -> ProloraLinear:
+    return ProloraLinear(nn.Linear(inputs, outputs), "default", ProloraConfig(**fields))
+
+
+def test_a_new_adapter_changes_nothing() -> None:
+    layer, x = layer_of(r=8, u=2, m=3, n=3), torch.randn(5, 64)
+    assert torch.equal(layer(x), layer.base_layer(x))
+
+
+def test_a_starts_within_the_rectified_bound() -> None:
+    layer = layer_of(r=40, u=4, m=4, n=4)
+    for part in (layer.prolora_A_u["default"], layer.prolora_A_0["default"]):
+        assert 0.95 * 64**-0.5 < part.abs().max() <= 64**-0.5
+
+
+def test_unrectified_the_chunk_starts_by_its_own_fan_in() -> None:
+    layer = layer_of(r=40, u=4, m=4, n=4, rectify=False)
+    assert 0.95 * 16**-0.5 < layer.prolora_A_0["default"].abs().max() <= 16**-0.5
+    assert layer.prolora_A_u["default"].abs().max() <= 64**-0.5
+
+
+def test_unrotated_the_copies_are_alike() -> None:
+    shared = layer_of(r=8, u=0, m=4, n=4, rotate=False).factor_a("default")
+    assert all(torch.equal(shared[:, :16], copy) for copy in shared.split(16, dim=1))
+
+
+def test_scaling_takes_the_whole_rank() -> None:
+    assert ProloraConfig(r=8, u=2, m=2, n=2, lora_alpha=16).scaling == 2
+    assert ProloraConfig(r=16, u=2, m=2, n=2, lora_alpha=16, use_rslora=True).scaling == 4
+
+
+def test_dropout_acts_in_training_only() -> None:
+    layer, x = layer_of(r=8, u=2, m=3, n=3, lora_dropout=0.5, init_weights=False), torch.randn(5, 64)
+    assert not torch.equal(layer.train()(x), layer(x))
+    assert torch.equal(layer.eval()(x), layer(x))
+
+
+def test_a_bfloat16_layer_answers_in_bfloat16() -> None:
+    layer = layer_of(r=8, u=2, m=3, n=3, init_weights=False)
+    expected = layer(x := torch.randn(5, 64))
+    layer.base_layer.bfloat16()
+    answer = layer(x.bfloat16())
+    assert answer.dtype == torch.bfloat16
+    torch.testing.assert_close(answer.float(), expected, rtol=0.05, atol=0.05)
+
+
+def test_repeated_rolls_are_allowed_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="alike"):
+        ProloraConfig(r=5, u=2, m=8, n=5)
+
+
+def test_chunks_cut_away_whole_are_allowed_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="cut away whole"):
+        layer_of(24, 40, r=32, u=6, m=13, n=13)
+
+
+def test_plain_lora_needs_no_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer_of(r=4, u=4, m=1, n=1)
+
+
+def test_a_setting_that_cannot_be_is_refused() -> None:
+    with pytest.raises(PlanError, match="between 0 and r"):
+        ProloraConfig(r=4, u=5, m=2, n=2, rotate=False)
+
+
+def test_empty_tensors_are_not_trained() -> None:
+    layer = layer_of(r=8, u=0, m=4, n=4)
+    assert not layer.prolora_A_u["default"].requires_grad
+    assert layer.prolora_A_0["default"].requires_grad
