@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prolora.cli import main
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "transformers", "peft", "sqlalchemy", "celery", "gradio")
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.jsonl"
+    path.write_text('{"question": "2 + 2?", "answer": "4"}\n{"question": "3 + 3?", "answer": "6"}\n')
+    return path
+
+
+def test_plan_prints_settings_and_the_lora_twin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--base", "llama-2-7b", "--budget", "5M"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("r=8 u=1 m=7 n=7") < printed.index("r=9 u=1 m=8 n=8") < printed.index("LoRA r=2 ")
+    assert "4,999,520" in printed
+
+
+def test_plan_refuses_a_budget_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--base", "demo", "--budget", "7"]) == 2
+    assert "smallest PRoLoRA" in capsys.readouterr().err
+
+
+def test_check_counts_the_rows_of_a_good_file(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(good)]) == 0
+    assert capsys.readouterr().out == (
+        "2 rows read as alpaca (instruction = question, output = answer): 2 kept, 0 rejected.\n"
+    )
+
+
+def test_check_lists_bad_rows_and_exits_1(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good.write_text(good.read_text() + '{"question": "4 + 4?"}\n')
+    assert main(["check", str(good)]) == 1
+    assert "Line 3 has no answer. Add an answer or leave the row out.\n" in capsys.readouterr().out
+
+
+def test_check_takes_a_mapping_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps([{"q": "2 + 2?", "a": "4"}]))
+    assert main(["check", str(path)]) == 2
+    assert (
+        main(["check", str(path), "--form", "prompt-completion", "--field", "prompt=q", "--field", "completion=a"]) == 0
+    )
+    assert main(["check", str(path), "--field", "nonsense"]) == 2
+    assert "PART=NAME" in capsys.readouterr().err
+
+
+def test_check_refuses_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "none.jsonl")]) == 2
+    assert "none.jsonl cannot be read" in capsys.readouterr().err
+
+
+def loaded_after(code: str) -> list[str]:
+    """Which heavy packages a fresh process has loaded after running this."""
+    probe = f"{code}\nimport sys; print('LOADED', *[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1].split()[1:]
+
+
+def test_importing_planning_and_checking_load_nothing_heavy(good: Path) -> None:
+    assert loaded_after("import prolora") == []
+    assert loaded_after("import prolora; prolora.suggest, prolora.Plan, prolora.ChatTokenizer") == []
+    assert loaded_after("from prolora.cli import main; main(['plan', '--base', 'llama-2-7b', '--budget', '5M'])") == []
+    assert loaded_after(f"from prolora.cli import main; main(['check', {str(good)!r}])") == []
+
+
+def test_a_name_that_prolora_lacks_is_an_attribute_error() -> None:
+    import prolora
+
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = prolora.nonsense
+    assert "suggest" in dir(prolora)
