@@ -1,0 +1,137 @@
+"""The web process: our own routes first, the pages mounted last at "/"."""
+
+import os
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI, HTTPException, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse
+from sqlalchemy import text
+from starlette.background import BackgroundTask
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from app.pages import adapters, datasets, home, jobs, leaderboard, playground, wizard
+from app.pages.theme import theme
+from app.services import adapters as adapter_files
+from app.services import chat
+from db import files
+from db.session import session
+from db.settings import settings
+from prolora.errors import StudioError
+
+STATIC = Path(__file__).resolve().parent.parent / "static"
+PAGES = (datasets, wizard, jobs, leaderboard, playground, adapters)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CACHE_SECONDS = 3600
+
+
+def create_app() -> FastAPI:
+    app = FastAPI(title="PRoLoRA Studio", docs_url=None, redoc_url=None, openapi_url=None)
+    app.get("/healthz")(healthz)
+    app.get("/readyz")(readyz)
+    app.get("/logo.svg")(logo)
+    app.get("/download/adapter/{adapter_id}/compact.zip")(download_compact)
+    app.get("/download/adapter/{adapter_id}/expanded.zip")(download_expanded)
+    mount(app)
+    # Outside of Gradio's own: with a Host other than localhost that one lets any origin in, with credentials.
+    app.add_middleware(CORSMiddleware, allow_origins=[])
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts())
+    return app
+
+
+def mount(app: FastAPI) -> None:
+    """Gradio, last, since it answers every path that nobody took before it."""
+    chosen = settings()
+    os.environ["GRADIO_TEMP_DIR"] = str(files.uploads_dir() / "gradio")
+    gr.mount_gradio_app(
+        app,
+        build(),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        allowed_paths=[],
+        favicon_path=str(STATIC / "logo.svg"),
+        max_file_size=f"{chosen.max_upload_mb}mb",
+        ssr_mode=False,
+        mcp_server=False,
+        show_error=True,
+        theme=theme(),
+        css_paths=STATIC / "style.css",
+        head_paths=STATIC / "head.html",
+    )
+
+
+def build() -> gr.Blocks:
+    with gr.Blocks(
+        analytics_enabled=False, title="PRoLoRA Studio", delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
+    ) as demo:
+        home.build(demo)
+    for page in PAGES:
+        with demo.route(page.TITLE, page.PATH) as route:
+            page.build(route)
+    return demo
+
+
+def healthz() -> dict[str, str]:
+    """This process answers."""
+    return {"status": "ok"}
+
+
+def readyz() -> JSONResponse:
+    """The database answers too; the model server is told about, not waited for."""
+    try:
+        with session() as s:
+            s.execute(text("SELECT 1"))
+        return JSONResponse({"status": "ok", "serving": chat.serving().state})
+    except Exception as error:  # noqa: BLE001  # whatever it is, the answer is that we are not ready
+        return JSONResponse({"status": "no database", "detail": type(error).__name__}, status_code=503)
+
+
+def logo() -> FileResponse:
+    return FileResponse(STATIC / "logo.svg", media_type="image/svg+xml")
+
+
+async def download_compact(adapter_id: int) -> Response:
+    return await _send(adapter_files.compact_zip, adapter_id, "compact")
+
+
+async def download_expanded(adapter_id: int) -> Response:
+    return await _send(adapter_files.expanded_zip, adapter_id, "expanded")
+
+
+async def _send(make: Callable[[int], Path], adapter_id: int, form: str) -> Response:
+    try:
+        line = await run_in_threadpool(adapter_files.find_adapter, adapter_id)
+        path = await run_in_threadpool(make, adapter_id)
+    except StudioError as error:
+        raise HTTPException(404, escape(str(error))) from error
+    remove = BackgroundTask(path.unlink, missing_ok=True)
+    return FileResponse(path, media_type="application/zip", filename=f"{line.name}-{form}.zip", background=remove)
+
+
+def _hosts() -> list[str]:
+    """On loopback, only its own names: a page elsewhere that rebinds its name to us gets nothing."""
+    host = settings().host
+    return [*LOOPBACK, "[::1]"] if host in LOOPBACK else ["*"]
+
+
+def main() -> None:
+    chosen = settings()
+    config = uvicorn.Config(
+        create_app(),
+        host=chosen.host,
+        port=chosen.port,
+        log_level="info",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+    uvicorn.Server(config).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Adapters: what exists, how large it is, and the two forms to take it away in."""
+
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from app.pages.edge import wanted_id
+from app.pages.frame import navigation
+from app.pages.joblines import address
+from app.pages.show import Column, ago, empty, heading, link, megabytes, method, number, table
+from app.services import adapters
+from app.services.adapters import Line
+
+TITLE, PATH = "Adapters", "adapters"
+LEAD = "Compact holds each number once and needs the prolora package; expanded is a plain LoRA that any PEFT or vLLM loads."
+COLUMNS = (Column("Adapter"), Column("Method"), Column("Setting", True), Column("Parameters", True), Column("Weights", True),
+           Column("Base"), Column("Made"), Column("Take it away"))  # fmt: skip
+
+
+def build(page: gr.Blocks) -> None:
+    navigation()
+    content = gr.HTML(elem_id="adapters", elem_classes="page")
+    page.load(show, None, [content], show_progress="hidden")
+
+
+def show(request: gr.Request) -> Any:
+    lines, wanted = adapters.listing(), wanted_id(request)
+    if not lines:
+        button = link("/wizard", "Make an adapter", "button")
+        return heading(TITLE, LEAD) + empty("No adapter yet", "A training job leaves one here when it is done.", button)
+    chosen = [line for line in lines if line.id == wanted]
+    rows = table(COLUMNS, (_row(line) for line in chosen or lines), ident="adapters-table")
+    every = f'<p class="crumbs">{link("/adapters", "All adapters")}</p>' if chosen else ""
+    return every + heading(TITLE, LEAD) + rows
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    sizes = "\n".join(f"{name} {number(size)} bytes" for name, size in line.file_sizes)
+    return (
+        f'<b class="mono">{escape(line.name)}</b><small>{link(address(line.job_id), line.job)}</small>',
+        method(line.method),
+        escape(line.setting),
+        number(line.parameters),
+        f'<span title="{escape(sizes)}">{megabytes(line.size_bytes)}</span><small>{escape(line.dtype)}</small>',
+        escape(line.base),
+        ago(line.created_at),
+        _downloads(line),
+    )
+
+
+def _downloads(line: Line) -> str:
+    """A LoRA has one form only."""
+    where = f"/download/adapter/{line.id}"
+    expanded = link(
+        f"{where}/expanded.zip",
+        "Expanded" if line.method == "prolora" else "LoRA",
+        "button quiet small",
+        f"expanded-{line.id}",
+    )
+    if line.method != "prolora":
+        return f'<div class="actions">{expanded}</div>'
+    compact = link(f"{where}/compact.zip", "Compact", "button quiet small", f"compact-{line.id}")
+    return f'<div class="actions">{compact}{expanded}</div>'

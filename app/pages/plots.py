@@ -1,0 +1,91 @@
+"""Plotly figures: amber for PRoLoRA, grey-blue for LoRA, no frame, nothing that the reader does not need."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from app.pages.theme import BASE, LORA, PROLORA
+from app.services.jobs import Curve
+from app.services.leaderboard import Entry
+
+COLOURS = {"prolora": PROLORA, "lora": LORA}
+TITLES = {"prolora": "PRoLoRA", "lora": "LoRA"}
+GRID = "rgba(128,140,148,.22)"
+FONT = {"family": "IBM Plex Sans, sans-serif", "size": 13, "color": "#7b878e"}  # legible on both themes
+
+
+def loss_plot(curves: Iterable[Curve]) -> go.Figure:
+    figure = _figure("Step", "Training loss", 320)
+    for curve in curves:
+        steps, values = zip(*curve.points, strict=True) if curve.points else ((), ())
+        figure.add_scatter(
+            x=steps,
+            y=values,
+            mode="lines",
+            name=f"{TITLES[curve.method]}, job {curve.job_id}",
+            line={"color": COLOURS[curve.method], "width": 2},
+        )
+    return figure
+
+
+def pareto(entries: Sequence[Entry], metric: str, title: str) -> go.Figure:
+    """Score against parameters; the base is the line to beat."""
+    figure = _figure("Trained parameters", title, 360)
+    figure.update_xaxes(type="log", dtick=1 if _decades(entries) > 1 else None, exponentformat="SI")
+    for name in ("prolora", "lora"):
+        of_method = [entry for entry in entries if entry.method == name and metric in entry.scores]
+        if of_method:
+            figure.add_scatter(**_points(of_method, metric, name))
+    bases = {entry.base_scores[metric] for entry in entries if metric in entry.base_scores}
+    for value in bases if len(bases) == 1 else ():
+        figure.add_hline(
+            y=value, line={"color": BASE, "dash": "dot"}, annotation_text="base alone", annotation_position="top left"
+        )
+    return figure
+
+
+def _points(entries: list[Entry], metric: str, name: str) -> dict[str, Any]:
+    values = [entry.scores[metric] for entry in entries]
+    intervals = [entry.intervals.get(metric, (value, value)) for entry, value in zip(entries, values, strict=True)]
+    return {
+        "x": [entry.parameters for entry in entries],
+        "y": values,
+        "mode": "markers",
+        "name": TITLES[name],
+        "marker": {"color": COLOURS[name], "size": 11, "symbol": "circle" if name == "prolora" else "diamond"},
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value for (_, high), value in zip(intervals, values, strict=True)],
+            "arrayminus": [value - low for (low, _), value in zip(intervals, values, strict=True)],
+            "color": COLOURS[name],
+            "thickness": 1,
+            "width": 3,
+        },
+        "text": [f"{entry.name}, {entry.setting}" for entry in entries],
+        "hovertemplate": "%{text}<br>%{x:,} parameters<br>%{y:.3f}<extra></extra>",
+    }
+
+
+def _decades(entries: Sequence[Entry]) -> float:
+    sizes = [entry.parameters for entry in entries]
+    return max(sizes) / min(sizes) / 10 if sizes else 0
+
+
+def _figure(x: str, y: str, height: int) -> go.Figure:
+    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GRID}
+    return go.Figure(
+        layout={
+            "height": height,
+            "margin": {"l": 56, "r": 16, "t": 16, "b": 44},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": FONT,
+            "showlegend": True,
+            "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+            "xaxis": {"title": x, **axis},
+            "yaxis": {"title": y, **axis},
+            "uirevision": "kept",  # zoom and hidden curves stay when points are added
+        }
+    )

@@ -1,0 +1,280 @@
+"""New adapter: four steps, Data, Base, Budget, Train, beside a summary that stays in sight."""
+
+from html import escape
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from app.pages import budget as heart
+from app.pages.edge import told
+from app.pages.frame import navigation
+from app.pages.joblines import address
+from app.pages.show import facts, heading, link, megabytes, number
+from app.services import datasets, jobs, planning
+from prolora.errors import StudioError
+
+TITLE, PATH = "New adapter", "wizard"
+LEAD = "From data to a trained PRoLoRA and the LoRA of the same size."
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
+FIRST_BUDGET = "rank 8"
+QUANTIZATION = [("NF4", "nf4"), ("full precision", "none")]
+Values = tuple[Any, ...]
+
+
+class Form(NamedTuple):
+    """One field for each of jobs.Choice, in its order."""
+
+    dataset: gr.Dropdown
+    base: gr.Dropdown
+    budget: gr.Textbox
+    setting: gr.Radio
+    name: gr.Textbox
+    epochs: gr.Number
+    learning_rate: gr.Number
+    seed: gr.Number
+    batch_size: gr.Number
+    max_length: gr.Number
+    quantization: gr.Radio
+    twin: gr.Checkbox
+
+
+class Notes(NamedTuple):
+    """What the page says of the fields."""
+
+    dataset: gr.HTML
+    base: gr.HTML
+    offer: gr.HTML
+    rail: gr.HTML
+
+
+class Steps(NamedTuple):
+    """The controls that lead from step to step."""
+
+    walk: gr.Walkthrough
+    forward: tuple[gr.Button, gr.Button, gr.Button]
+    back: tuple[gr.Button, gr.Button, gr.Button]
+    start: gr.Button
+    started: gr.HTML
+
+
+def build(page: gr.Blocks) -> None:
+    navigation()
+    with gr.Column(elem_classes="page"):
+        gr.HTML(heading(TITLE, LEAD))
+        with gr.Row(elem_classes="wizard"):
+            with gr.Column(scale=7, min_width=600):
+                form, notes, slider, steps = _steps()
+            with gr.Column(scale=3, min_width=260, elem_classes="rail-box"):
+                rail = gr.HTML(elem_id="rail")
+    _wire(page, form, Notes(*notes, rail), slider, steps)
+
+
+def _steps() -> tuple[Form, list[gr.HTML], gr.Slider, Steps]:
+    with gr.Walkthrough(selected=0, elem_id="steps") as walk:
+        with gr.Step("Data", id=0):
+            dataset = gr.Dropdown(label="Dataset", info="What the adapter learns from.", elem_id="wizard-dataset")
+            about_data = gr.HTML()
+            _, to_base = _buttons("to-base", "Next: base", None)
+        with gr.Step("Base", id=1):
+            base = gr.Dropdown(
+                [(each.title, each.name) for each in planning.bases()],
+                value="demo",
+                label="Base model",
+                info="Choose one, or type the folder of a Llama on this machine and press Enter.",
+                allow_custom_value=True,
+                elem_id="wizard-base",
+            )
+            about_base = gr.HTML()
+            back_data, to_budget = _buttons("to-budget", "Next: budget", "back-to-data")
+        with gr.Step("Budget", id=2):
+            budget, slider, setting, offer = _budget()
+            back_base, to_train = _buttons("to-train", "Next: train", "back-to-base")
+        with gr.Step("Train", id=3):
+            name, training, twin = _training()
+            back_budget, start = _buttons("start", "Train both", "back-to-budget")
+            started = gr.HTML(elem_id="started")
+    form = Form(dataset, base, budget, setting, name, *training, twin)
+    steps = Steps(walk, (to_base, to_budget, to_train), (back_data, back_base, back_budget), start, started)
+    return form, [about_data, about_base, offer], slider, steps
+
+
+def _buttons(ident: str, words: str, back: str | None) -> tuple[gr.Button, gr.Button]:
+    with gr.Row(elem_classes="actions"):
+        before = gr.Button("Back", elem_id=back, scale=0, visible=back is not None)
+        after = gr.Button(words, variant="primary", elem_id=ident, scale=0)
+    return before, after
+
+
+def _budget() -> tuple[gr.Textbox, gr.Slider, gr.Radio, gr.HTML]:
+    with gr.Row(equal_height=True):
+        budget = gr.Textbox(
+            FIRST_BUDGET,
+            label="Budget",
+            info="Trained parameters (5M, 155,648), or the LoRA rank to match (rank 8).",
+            elem_id="budget",
+            scale=2,
+            max_length=60,
+        )
+        with gr.Column(scale=3, elem_classes="slider-box"):
+            slider = gr.Slider(
+                0, len(RANKS) - 1, RANKS.index(8), step=1, label="The size of LoRA rank", elem_id="rank", buttons=[]
+            )
+            gr.HTML(f'<div class="ticks">{"".join(f"<span>{rank}</span>" for rank in RANKS)}</div>')
+    setting = gr.Radio(label="Suggestions, best first", elem_id="suggestions", elem_classes="cards")
+    return budget, slider, setting, gr.HTML(elem_id="offer")
+
+
+def _training() -> tuple[gr.Textbox, list[Any], gr.Checkbox]:
+    name = gr.Textbox(label="Name", placeholder="As the dataset", elem_id="run-name", max_length=120)
+    with gr.Row():
+        epochs = gr.Number(label="Epochs", info="Times through the data.", elem_id="epochs", minimum=0)
+        rate = gr.Number(
+            label="Learning rate", info="How large a step is.", elem_id="learning-rate", minimum=0, step=1e-4
+        )
+        seed = gr.Number(1, label="Seed", info="The same seed, the same run.", elem_id="seed", precision=0)
+    with gr.Accordion("All settings", open=False), gr.Row():
+        batch = gr.Number(label="Batch size", info="Examples a step.", elem_id="batch-size", precision=0, minimum=1)
+        length = gr.Number(
+            label="Max length", info="Tokens; longer ones are cut.", elem_id="max-length", precision=0, minimum=16
+        )
+        precision = gr.Radio(
+            QUANTIZATION,
+            value="nf4",
+            label="Base in",
+            info="NF4 takes a quarter of the memory.",
+            elem_id="quantization",
+        )
+    twin = gr.Checkbox(
+        True,
+        label="Train the equal-budget LoRA too",
+        info="Same data, seed and schedule: the only fair comparison.",
+        elem_id="twin",
+    )
+    return name, [epochs, rate, seed, batch, length, precision], twin
+
+
+def _wire(page: gr.Blocks, form: Form, notes: Notes, slider: gr.Slider, steps: Steps) -> None:
+    fields, quiet = list(form), "hidden"
+    defaults = [form.epochs, form.learning_rate, form.batch_size, form.max_length, form.quantization]
+    based, offered = [notes.base, *defaults], [form.setting, notes.offer]
+    entered = page.load(enter, None, [form.dataset], show_progress=quiet)
+    for event in (entered, form.base.change):
+        chain = event.then if event is entered else event
+        chain(choose_base, [form.base], based, show_progress=quiet).then(offer, fields, offered, show_progress=quiet)
+    slider.input(lambda at: f"rank {RANKS[int(at)]}", [slider], [form.budget], show_progress=quiet)
+    form.budget.change(offer, fields, offered, show_progress=quiet, trigger_mode="always_last")
+    form.setting.input(show_offer, fields, [notes.offer], show_progress=quiet)
+    for field in fields:
+        field.change(summary, fields, [notes.dataset, notes.rail], show_progress=quiet, trigger_mode="always_last")
+    form.twin.change(lambda twin: "Train both" if twin else "Train", [form.twin], [steps.start], show_progress=quiet)
+    for number_of, (button, check) in enumerate(
+        zip(steps.forward, (check_data, check_base, check_budget), strict=True), 1
+    ):
+        button.click(check, fields, [steps.walk], show_progress=quiet)
+        steps.back[number_of - 1].click(lambda at=number_of - 1: gr.Walkthrough(selected=at), None, [steps.walk])
+    steps.start.click(start, fields, [steps.started, steps.start])
+
+
+def enter(request: gr.Request) -> Any:
+    """Datasets may have come since the page was built; ?dataset= chooses one."""
+    lines = datasets.listing()
+    asked = request.query_params.get("dataset", "")
+    chosen = int(asked) if asked.isdecimal() else None
+    ids = [line.id for line in lines]
+    choices = [(f"{line.name} ({number(line.kept)} rows)", line.id) for line in lines]
+    return gr.Dropdown(choices, value=chosen if chosen in ids else next(iter(ids), None))
+
+
+def choose_base(name: str) -> list[Any]:
+    """What is known of the base, and what trains well on it."""
+    try:
+        base, chosen = planning.base(name), planning.defaults(name)
+    except StudioError as error:
+        return [heart.problem(str(error)), *[gr.skip()] * 5]
+    words = (
+        f'<p class="note"><b>{escape(base.title)}</b>, {number(base.parameters)} parameters. {escape(base.note)}</p>'
+    )
+    return [words, chosen.epochs, chosen.learning_rate, chosen.batch_size, chosen.max_length, chosen.quantization]
+
+
+def offer(*values: Any) -> tuple[Any, str]:
+    """New suggestions; the best one is chosen."""
+    choice = jobs.Choice(*values)
+    try:
+        made = planning.offer(choice.base, choice.budget)
+    except StudioError as error:
+        return gr.Radio(choices=[], value=None), heart.problem(str(error))
+    keys = [(heart.label(each), planning.key_of(each.setting)) for each in made.choices]
+    return gr.Radio(choices=keys, value=keys[0][1]), heart.cards(made, keys[0][1])
+
+
+def show_offer(*values: Any) -> str:
+    choice = jobs.Choice(*values)
+    try:
+        return heart.cards(planning.offer(choice.base, choice.budget), choice.setting)
+    except StudioError as error:
+        return heart.problem(str(error))
+
+
+def summary(*values: Any) -> tuple[str, str]:
+    """The dataset in words, and the rail."""
+    choice = jobs.Choice(*values)
+    chosen = next((line for line in datasets.listing() if line.id == choice.dataset), None)
+    if chosen is None:
+        return f'<p class="problem">There is no dataset yet. {link("/datasets", "Bring one in first")}.</p>', _rail(
+            choice, "none yet"
+        )
+    words = (
+        f'<p class="note">{number(chosen.kept - chosen.held_out)} rows are trained on; {number(chosen.held_out)} are held '
+        f"out to measure the result. {link(f'/datasets?id={chosen.id}', 'See them')}</p>"
+    )
+    return words, _rail(choice, chosen.name)
+
+
+def _rail(choice: jobs.Choice, dataset: str) -> str:
+    pairs = [("Data", escape(dataset)), ("Base", escape(choice.base or "none yet")), ("Budget", escape(choice.budget))]
+    try:
+        made = planning.offer(choice.base, choice.budget)
+        chosen = made.choice(choice.setting)
+        pairs += [
+            ("Setting", f'<span class="method prolora">{escape(str(chosen.setting))}</span>'),
+            ("Parameters", number(chosen.parameters)),
+            ("Adapter", megabytes(chosen.size_bytes)),
+        ]
+        if choice.twin:
+            pairs.append(("Twin", f'<span class="method lora">LoRA {escape(str(made.lora.setting))}</span>'))
+    except StudioError:
+        pairs.append(("Setting", "none yet"))
+    pairs += [("Epochs", f"{choice.epochs or 0:g}"), ("Learning rate", f"{choice.learning_rate or 0:g}")]
+    return f'<aside class="rail"><h2>Summary</h2>{facts(pairs)}</aside>'
+
+
+@told
+def check_data(*values: Any) -> Any:
+    if jobs.Choice(*values).dataset is None:
+        raise StudioError("Choose a dataset first. The Datasets page takes a file or the sample.")
+    return gr.Walkthrough(selected=1)
+
+
+@told
+def check_base(*values: Any) -> Any:
+    planning.base(jobs.Choice(*values).base)
+    return gr.Walkthrough(selected=2)
+
+
+@told
+def check_budget(*values: Any) -> Any:
+    choice = jobs.Choice(*values)
+    planning.offer(choice.base, choice.budget)
+    return gr.Walkthrough(selected=3)
+
+
+@told
+def start(*values: Any) -> tuple[str, Any]:
+    """The button rests once the jobs are queued, so that a second click starts nothing twice."""
+    ids = jobs.start(jobs.Choice(*values))
+    words = "Both jobs are queued." if len(ids) > 1 else "The job is queued."
+    watch = link(address(ids[0]), "Watch it" if len(ids) == 1 else "Watch them", "button")
+    return f'<div class="done" data-jobs="{",".join(map(str, ids))}"><p>{words}</p>{watch}</div>', gr.Button(
+        interactive=False
+    )

@@ -1,0 +1,78 @@
+"""A base and a budget become settings to choose from, beside the LoRA of equal size."""
+
+from dataclasses import dataclass
+
+from prolora.base_models import CATALOGUE, BaseModel, TrainingDefaults, find
+from prolora.budget import adapters_in, parse_budget
+from prolora.errors import PlanError
+from prolora.plan import Setting
+from prolora.planner import Facts, Suggestion, suggest
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a budget buys on a base."""
+
+    base: BaseModel
+    budget: int
+    rho: float  # rank of the LoRA of this budget
+    choices: tuple[Suggestion, ...]
+    lora: Suggestion
+    note: str
+
+    def choice(self, key: str) -> Suggestion:
+        return next((each for each in self.choices if key_of(each.setting) == key), self.choices[0])
+
+
+@dataclass(frozen=True)
+class Base:
+    name: str
+    title: str
+    parameters: int
+    note: str
+
+
+def bases() -> list[Base]:
+    return [_base(each) for each in CATALOGUE]
+
+
+def base(name: str) -> Base:
+    """A base of the catalogue or a folder; raises when it cannot be trained."""
+    return _base(find(name))
+
+
+def defaults(name: str) -> TrainingDefaults:
+    return find(name).defaults
+
+
+def offer(base_name: str, budget: str) -> Offer:
+    found = find(base_name)
+    facts = Facts(found.shapes, parse_budget(budget, found.shapes))
+    made = suggest(facts)
+    return Offer(found, facts.budget, facts.rho, made.prolora, made.lora, made.note)
+
+
+def key_of(setting: Setting) -> str:
+    return f"{setting.r},{setting.u},{setting.m},{setting.n}"
+
+
+def setting_of(key: str) -> Setting:
+    try:
+        r, u, m, n = (int(part) for part in key.split(","))
+    except ValueError as error:
+        raise PlanError(f"“{key}” is not a setting. Choose one of the suggestions.") from error
+    return Setting(r, u, m, n)
+
+
+def fits_in_20_gib(suggestion: Suggestion) -> int:
+    return adapters_in(suggestion.size_bytes)
+
+
+def _base(found: BaseModel) -> Base:
+    return Base(found.name, found.title, found.shapes.base_parameters, _note(found))
+
+
+def _note(base: BaseModel) -> str:
+    if base.local:
+        return "On this machine."
+    return f"Not on this machine yet: the first training downloads {base.source}, which needs access to it."
