@@ -126,7 +126,7 @@ def test_a_suggestion_takes_less_than_100_ms(base: object) -> None:
     shapes = base.shapes
     for step in range(12):
         budget = int(shapes.lora_unit() * 1.01 * (shapes.base_parameters / shapes.lora_unit() / 1.02) ** (step / 11))
-        took = min(_seconds(Facts(shapes, budget)) for _ in range(2))  # the lesser of two: other processes run too
+        took = min(_seconds(Facts(shapes, budget)) for _ in range(3))  # the least of three: other processes run too
         assert took < 0.1, f"{budget} parameters took {took:.3f} s"
 
 
@@ -153,7 +153,7 @@ catalogue_shapes = st.sampled_from([base.shapes for base in CATALOGUE])
 @settings(max_examples=150, deadline=None)
 @given(
     shapes=catalogue_shapes | odd_shapes,
-    place=st.floats(0, 1.05),
+    place=st.floats(-0.1, 1.05),
     divisible=st.booleans(),
     hard_cap=st.booleans(),
     tolerance=st.none() | st.sampled_from([0.0, 0.0005, 0.01]),
@@ -161,7 +161,8 @@ catalogue_shapes = st.sampled_from([base.shapes for base in CATALOGUE])
 def test_any_budget_is_planned_or_refused(
     shapes: Shapes, place: float, divisible: bool, hard_cap: bool, tolerance: float | None
 ) -> None:
-    budget = max(1, int(shapes.base_parameters**place))
+    unit = shapes.lora_unit()
+    budget = max(1, int(unit * (shapes.base_parameters / unit) ** place))  # from under rank 1 to over full fine-tuning
     facts = Facts(shapes, budget, divisible=divisible, hard_cap=hard_cap, tolerance=tolerance)
     try:
         found = suggest(facts)
