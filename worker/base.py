@@ -1,0 +1,53 @@
+"""Loading a base model: the catalogue's, the hub's and any folder's, by one road."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+
+from prolora.errors import BaseModelError
+from prolora.plan import Quantization
+
+DTYPE = torch.bfloat16
+NF4 = BitsAndBytesConfig(
+    load_in_4bit=True,
+    bnb_4bit_quant_type="nf4",
+    bnb_4bit_use_double_quant=True,
+    bnb_4bit_compute_dtype=DTYPE,
+)
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load(model: Path, quantization: Quantization) -> PreTrainedModel:
+    """The frozen base, in NF4 unless the plan asks for full precision."""
+    try:
+        base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            model,
+            dtype=DTYPE,
+            device_map={"": device()},
+            quantization_config=NF4 if quantization == "nf4" else None,
+            local_files_only=True,
+        )
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"The base model in {model} cannot be loaded: {error}") from error
+    keep_packing(base)
+    base.config.use_cache = False  # training; generation asks for it
+    return base
+
+
+def keep_packing(model: PreTrainedModel) -> None:
+    """Forbid bitsandbytes to repack 4-bit weights in place on CPUs with AVX512-BF16.
+
+    It does so at the first evaluation, and training that goes on afterwards is silently wrong.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def pad(model: PreTrainedModel) -> int:
+    """Any token will do where the attention mask is 0; the embedding only has to know it."""
+    return model.config.pad_token_id if model.config.pad_token_id is not None else 0

@@ -1,0 +1,143 @@
+"""The held-out rows at the end of a job: the adapter measured against the base alone."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from peft import PeftModel
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from tokenizers import Tokenizer
+
+from db import files, scores
+from db.files import Subject
+from db.models import Job, Score, Status
+from db.session import session
+from prolora.chat import ChatTokenizer
+from prolora.dataset import Row
+from prolora.plan import Plan
+from worker import metrics
+from worker.examples import Example, encode
+from worker.generate import MOST_NEW, answers, response_losses
+from worker.metrics import Estimate
+from worker.work import Work, say
+
+BENCHMARK = "held-out"
+MARGIN = 16  # tokens an answer may be longer than the longest that was asked for
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The items, ready for a model: the whole turn for the loss, the prompt alone for the answer."""
+
+    examples: list[Example]
+    prompts: list[list[int]]
+    golds: list[str]
+    rows: Sequence[Row]
+    most_new: int
+    tokenizer: Tokenizer
+
+
+def evaluate(work: Work, model: PeftModel, items: HeldOut, adapter_id: int) -> None:
+    """Measure adapter and base; the base's numbers are taken over from a twin that has them already."""
+    if not items.examples:
+        return  # rows with one and the same prompt leave none to hold out; there is no score then
+    measure(work, model, items, "adapter", adapter_id)
+    if not take_over(work):
+        measure(work, model, items, "base", None)
+
+
+def prepare(tokenizer: ChatTokenizer, rows: Sequence[Row], max_length: int) -> HeldOut:
+    golds = [row.messages[-1]["content"] for row in rows]
+    encoded = tokenizer.tokenizer.encode_batch(golds, add_special_tokens=False)
+    longest = max((len(each.ids) for each in encoded), default=0)
+    return HeldOut(
+        examples=encode(tokenizer, rows, max_length),
+        prompts=[list(tokenizer.prompt(row.messages[:-1])) for row in rows],
+        golds=golds,
+        rows=rows,
+        most_new=min(longest + MARGIN, MOST_NEW),
+        tokenizer=tokenizer.tokenizer,
+    )
+
+
+def measure(work: Work, model: PeftModel, items: HeldOut, subject: Subject, adapter_id: int | None) -> None:
+    say(work.lease, f"Evaluating the {subject}")
+    model.eval()
+    with model.disable_adapter() if subject == "base" else nullcontext():
+        losses = response_losses(model, items.examples)
+        texts = answers(model, items.tokenizer, items.prompts, items.most_new)
+    write_predictions(work, subject, items, texts, losses)
+    estimates = judge(items, texts, losses)
+    with session() as s:
+        scores.record(s, work.lease, [row(work, subject, adapter_id, name, e) for name, e in estimates.items()])
+
+
+def judge(items: HeldOut, texts: Sequence[str], losses: Sequence[float]) -> dict[str, Estimate]:
+    pairs = list(zip(texts, items.golds, strict=True))
+    loss = metrics.ratio(losses, [example.trained for example in items.examples])
+    return {
+        "loss": loss,
+        "perplexity": metrics.perplexity(loss),
+        "exact_match": metrics.proportion([metrics.exact_match(*pair) for pair in pairs]),
+        "token_f1": metrics.mean([metrics.token_f1(*pair) for pair in pairs]),
+    }
+
+
+def row(work: Work, subject: Subject, adapter_id: int | None, metric: str, estimate: Estimate) -> Score:
+    return Score(
+        owner_id=work.owner_id,
+        job_id=work.lease.job_id,
+        adapter_id=adapter_id,
+        subject=subject,
+        benchmark=BENCHMARK,
+        metric=metric,
+        value=estimate.value,
+        n=estimate.n,
+        low=estimate.low,
+        high=estimate.high,
+        quantization=work.plan.quantization,
+    )
+
+
+def write_predictions(
+    work: Work, subject: Subject, items: HeldOut, texts: Sequence[str], losses: Sequence[float]
+) -> None:
+    found = zip(items.rows, texts, losses, strict=True)
+    lines = [
+        json.dumps({"line": row.line, "messages": row.messages, "answer": text, "loss": loss}, ensure_ascii=False)
+        + "\n"
+        for row, text, loss in found
+    ]
+    files.predictions(work.lease.job_id, subject).write_text("".join(lines), encoding="utf-8")
+
+
+def take_over(work: Work) -> bool:
+    """Use the base's scores of a run with the same data, base and cut-off: they would come out the same."""
+    with session() as s:
+        twin, found = twin_scores(s, work)
+        if twin is None:
+            return False
+        scores.record(
+            s, work.lease, [row(work, "base", None, o.metric, Estimate(o.value, o.low, o.high, o.n)) for o in found]
+        )
+    shutil.copyfile(files.predictions(twin, "base"), files.predictions(work.lease.job_id, "base"))
+    return True
+
+
+def twin_scores(s: Session, work: Work) -> tuple[int | None, Sequence[Score]]:
+    """The newest finished job that measured this base on these rows, and what it found."""
+    done = select(Job).where(
+        Job.dataset_id == work.dataset_id, Job.status == Status.SUCCEEDED, Job.owner_id == work.owner_id
+    )
+    for job in s.scalars(done.order_by(Job.id.desc())):
+        if conditions(Plan.from_json(job.plan)) == conditions(work.plan) and files.predictions(job.id, "base").exists():
+            return job.id, s.scalars(select(Score).where(Score.job_id == job.id, Score.subject == "base")).all()
+    return None, ()
+
+
+def conditions(plan: Plan) -> tuple[str, str, int]:
+    """All of a plan that the base's own scores depend on."""
+    return plan.base_model, plan.quantization, plan.max_length
