@@ -102,7 +102,7 @@ def lora_tensors(config: dict[str, Any], stored: dict[str, Tensor]) -> dict[str,
 
 
 def _setting(config: dict[str, Any]) -> Setting:
-    values = [config.get(name) for name in ("r", "u", "m", "n")]
+    values: list[Any] = [config.get(name) for name in ("r", "u", "m", "n")]
     if not all(type(value) is int for value in values):
         raise AdapterError(f"r, u, m and n of an adapter are whole numbers; {CONFIG} has {values}.")
     return Setting(*values)

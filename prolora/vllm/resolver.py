@@ -5,11 +5,13 @@ import logging
 import re
 from pathlib import Path
 
+from safetensors import SafetensorError
 from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver
 
 from prolora.errors import StudioError
 from prolora.export import content_hash, read_config, to_lora
+from prolora.vllm import fit
 
 log = logging.getLogger("vllm.prolora")  # below vLLM's own logger, so that its settings apply
 # No separators, and no leading dot: neither a path out of the root nor a folder half-written.
@@ -29,22 +31,22 @@ class Resolver(LoRAResolver):  # type: ignore[misc]  # vLLM is untyped
         if not NAME.fullmatch(lora_name):
             return None
         try:
-            folder = await asyncio.to_thread(servable, self.root, lora_name)
-        except (StudioError, OSError) as error:
+            folder = await asyncio.to_thread(servable, self.root, lora_name, Path(base_model_name))
+        except (StudioError, SafetensorError, OSError) as error:
             log.warning("The adapter %s cannot be served: %s", lora_name, error)
             return None
         # vLLM puts a number of its own in place of the 1.
         return None if folder is None else LoRARequest(lora_name, 1, str(folder))
 
 
-def servable(root: Path, name: str) -> Path | None:
+def servable(root: Path, name: str, base: Path) -> Path | None:
     """The folder that vLLM is to load for a name; None if there is no such adapter."""
     source = root / name
     if not source.is_dir():
         return None
-    if read_config(source)["peft_type"] == "LORA":
-        return source
-    return expanded(root, source)
+    folder = source if read_config(source)["peft_type"] == "LORA" else expanded(root, source)
+    fit.check(base, folder)
+    return folder
 
 
 def expanded(root: Path, source: Path) -> Path:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ import httpx
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from prolora.export import content_hash
 from prolora.peft import ProloraConfig
@@ -32,9 +34,9 @@ Publish = Callable[..., Any]
 def publish(load: Load) -> Publish:
     """Puts a random adapter where the server looks, and returns the model that carries it."""
 
-    def publish(folder: Path, **fields: Any) -> Any:
+    def publish(folder: Path, base: Any = None, **fields: Any) -> Any:
         fields = {"r": 16, "u": 2, "m": 7, "n": 7, "lora_alpha": 64} | fields
-        model = get_peft_model(load(), ProloraConfig(**fields, init_weights=False, task_type="CAUSAL_LM"))
+        model = get_peft_model(base or load(), ProloraConfig(**fields, init_weights=False, task_type="CAUSAL_LM"))
         model.save_pretrained(folder)
         return model.eval()
 
@@ -135,7 +137,18 @@ def test_a_spoilt_adapter_is_refused_and_the_server_goes_on(vllm_server: Server,
     assert not list(vllm_server.adapters.with_name("published.expanded").glob(".*"))
 
 
-def test_strangers_are_refused(vllm_server: Server) -> None:
+@pytest.mark.parametrize("change", [{"hidden_size": 64}, {"hidden_size": 256}, {"num_hidden_layers": 4}], ids=str)
+def test_an_adapter_of_another_base_is_refused(
+    vllm_server: Server, publish: Publish, tiny_base: Path, change: dict[str, int]
+) -> None:
+    other = LlamaForCausalLM(LlamaConfig.from_pretrained(tiny_base, **change))
+    name = "other-" + "-".join(map(str, *change.items()))
+    publish(vllm_server.adapters / name, base=other)
+    assert vllm_server.post("/v1/completions", model=name, prompt="a", max_tokens=1).status_code == 404
+    assert "trained on another base" in vllm_server.log.read_text()
+
+
+def test_callers_without_the_key_are_refused(vllm_server: Server) -> None:
     answer = httpx.get(f"{vllm_server.url}/v1/models")
     assert answer.status_code == 401
     assert KEY not in vllm_server.log.read_text()
@@ -218,3 +231,10 @@ def test_the_command_holds_what_answers_depend_on(tmp_path: Path) -> None:
     environment = launch.environment(tmp_path / "published", "secret")
     assert environment["PROLORA_ADAPTERS"] == str(tmp_path / "published")
     assert environment["VLLM_API_KEY"] == "secret"
+
+
+def test_the_launch_arguments_load_neither_torch_nor_vllm() -> None:
+    code = (
+        "import sys, prolora.vllm.launch; sys.exit(bool({'torch', 'vllm', 'peft', 'transformers'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
