@@ -41,7 +41,8 @@ def _command(server: Path, socket: Path) -> tuple[str, ...]:
         "unixsocket": str(socket),
         "unixsocketperm": "700",
         "dir": str(files.broker_dir()),
-        "appendonly": "yes",  # queued messages outlive the server
+        "appendonly": "yes",  # queued messages outlive the server,
+        "appendfsync": "always",  # even one rung for on a busy disk: there are few
         "save": "",
         "maxmemory-policy": "noeviction",
         "daemonize": "no",

@@ -94,6 +94,12 @@ def published_dir(name: str) -> Path:
     return published_root() / _safe(name)
 
 
+def expanded_dir(content_hash: str) -> Path:
+    """An adapter as a plain LoRA, where prolora.vllm keeps those that it has served."""
+    root = published_root()
+    return root.parent / f"{root.name}.expanded" / _safe(content_hash)
+
+
 @contextmanager
 def write_aside(target: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `target` when the block ends well: whole, on the disk, or not at all.

@@ -71,7 +71,7 @@ def leaderboard(s: Session, owner_id: int) -> list[Entry]:
 
 
 def curve(s: Session, job_id: int, name: str, points: int = 500) -> list[tuple[int, float]]:
-    """A metric over the steps, thinned evenly by the database to at most `points` (two or more); the last always stays."""
+    """A metric over the steps, thinned evenly by the database to at most `points` of two or more, the last one kept."""
     numbered = (
         select(
             Metric.step,

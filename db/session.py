@@ -13,7 +13,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from db.models import OWNER, Person
@@ -113,7 +113,8 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _make_owner(connection: Connection) -> None:
-    with Session(connection) as opened:
-        if opened.get(Person, OWNER) is None:
-            opened.add(Person(id=OWNER, name="owner"))
-            opened.flush()
+    if connection.scalar(select(Person.id).where(Person.id == OWNER)):
+        return
+    connection.execute(insert(Person).values(id=OWNER, name="owner"))
+    if connection.dialect.name == "postgresql":  # whose counter does not see an id that was given
+        connection.execute(text("SELECT setval(pg_get_serial_sequence('people', 'id'), :last)"), {"last": OWNER})

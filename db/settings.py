@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
 
 
 class Settings(BaseSettings):
@@ -21,7 +22,8 @@ class Settings(BaseSettings):
 
     @property
     def sql_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.data.resolve() / 'studio.db'}"
+        file = URL.create("sqlite", database=str(self.data.resolve() / "studio.db"))
+        return self.database_url or file.render_as_string()  # quoted: a folder's name may hold a ? or a %
 
 
 @cache
