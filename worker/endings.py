@@ -4,7 +4,9 @@ from prolora.errors import StudioError
 
 # The child's exit codes; anything else is a crash.
 FAILED, CANCELLED, LEASE_LOST = 1, 3, 4
-OUT_OF_MEMORY = "Memory ran out. Choose a smaller batch size or a shorter cut-off (max length), or a smaller base model, and start again."
+OUT_OF_MEMORY = (
+    "Memory ran out. Choose a smaller batch size, a shorter cut-off or a smaller base model, and start again."
+)
 
 
 class Cancelled(Exception):  # noqa: N818 - an ending, not a fault

@@ -30,7 +30,7 @@ def travel(work: Work) -> None:
     examples = encode(tokenizer, rows, work.plan.max_length)
     items = prepare(tokenizer, held_out, work.plan.max_length)
     say(work.lease, "Loading the base model")
-    frozen = base.load(base_files.folder(chosen), work.plan.quantization)
+    frozen = base.load(base_files.folder(chosen), work.plan.quantization, work.plan.max_length)
     if work.adapter is None:
         model, adapter_id = trained(work, chosen, frozen, examples)
     else:
