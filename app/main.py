@@ -67,6 +67,7 @@ def mount(app: FastAPI) -> None:
 
 
 def build() -> gr.Blocks:
+    demo: gr.Blocks
     with gr.Blocks(
         analytics_enabled=False, title="PRoLoRA Studio", delete_cache=(CACHE_SECONDS, CACHE_SECONDS)
     ) as demo:

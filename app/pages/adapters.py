@@ -13,9 +13,17 @@ from app.services import adapters
 from app.services.adapters import Line
 
 TITLE, PATH = "Adapters", "adapters"
-LEAD = "Compact holds each number once and needs the prolora package; expanded is a plain LoRA that any PEFT or vLLM loads."
-COLUMNS = (Column("Adapter"), Column("Method"), Column("Setting", True), Column("Parameters", True), Column("Weights", True),
-           Column("Base"), Column("Made"), Column("Take it away"))  # fmt: skip
+LEAD = "Compact holds each number once and needs the prolora package. Expanded is a plain LoRA, for any PEFT or vLLM."
+COLUMNS = (
+    Column("Adapter"),
+    Column("Method"),
+    Column("Setting", True),
+    Column("Parameters", True),
+    Column("Weights", True),
+    Column("Base"),
+    Column("Made"),
+    Column("Take it away"),
+)
 
 
 def build(page: gr.Blocks) -> None:

@@ -14,18 +14,10 @@ TERMS = (
 )
 
 
-def label(suggestion: Suggestion) -> str:
-    """A suggestion in the row of cards to choose from."""
-    s = suggestion.setting
-    return f"r {s.r} · u {s.u} · m {s.m} · n {s.n}"
-
-
 def cards(offer: Offer, key: str) -> str:
     chosen = offer.choice(key)
-    return (
-        f'<div class="offer">{_card(chosen, "PRoLoRA", "prolora")}{_card(offer.lora, "LoRA of equal budget", "lora")}</div>'
-        f"{_pictures(offer, chosen)}{TERMS}<p class=lead>{escape(offer.note)}</p>"
-    )
+    pair = _card(chosen, "PRoLoRA", "prolora") + _card(offer.lora, "LoRA of equal budget", "lora")
+    return f'<div class="offer">{pair}</div>{_pictures(offer, chosen)}{TERMS}<p class=lead>{escape(offer.note)}</p>'
 
 
 def problem(words: str) -> str:
@@ -54,10 +46,8 @@ def _pictures(offer: Offer, chosen: Suggestion) -> str:
     linear = offer.base.shapes.linears[0]
     sides = f"{number(linear.outputs)} × {number(linear.inputs)}"
     words = (
-        f"The factors of one {escape(linear.name)} ({sides}), widths to scale and ranks magnified alike. Dark: unshared. "
-        "Tinted: the chunk; hatched: its rolled copies, which cost nothing."
+        f"The factors of one {escape(linear.name)} ({sides}), widths to scale and ranks magnified alike. "
+        "Dark: unshared. Tinted: the chunk; hatched: its rolled copies, which cost nothing."
     )
-    return (
-        f'<figure class="picture"><div>{picture(chosen.setting, linear)}</div><div>{picture(offer.lora.setting, linear)}</div>'
-        f"<figcaption>{words}</figcaption></figure>"
-    )
+    both = "".join(f"<div>{picture(each.setting, linear)}</div>" for each in (chosen, offer.lora))
+    return f'<figure class="picture">{both}<figcaption>{words}</figcaption></figure>'

@@ -14,11 +14,12 @@ from app.services import datasets
 from app.services.datasets import PARTS, Preview, Upload
 from prolora.dataset import Mapping
 from prolora.dataset.forms import Form
+from prolora.errors import DatasetError
 
 TITLE, PATH = "Datasets", "datasets"
 LEAD = "Questions with their answers, one row each. The model learns to give the answers."
 FORMS: list[tuple[str, Form]] = [
-    ("Alpaca: instruction, input, output", "alpaca"),
+    ("Alpaca", "alpaca"),
     ("Chat messages", "messages"),
     ("Prompt and completion", "prompt-completion"),
 ]
@@ -26,8 +27,15 @@ HELP = """<div class="help"><b>JSON or JSONL</b>, in one of three forms; other f
 <pre>{"instruction": "…", "input": "…", "output": "…"}
 {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
 {"prompt": "…", "completion": "…"}</pre></div>"""
-COLUMNS = (Column("Name"), Column("Form"), Column("Rows kept", True), Column("Rejected", True), Column("Held out", True),
-           Column("Used by", True), Column("Kept"))  # fmt: skip
+COLUMNS = (
+    Column("Name"),
+    Column("Form"),
+    Column("Rows kept", True),
+    Column("Rejected", True),
+    Column("Held out", True),
+    Column("Used by", True),
+    Column("Kept"),
+)
 MOST_PARTS = 3
 
 
@@ -147,7 +155,7 @@ def map_fields(upload: Upload, form: Form, *parts: str) -> str:
     """Not a toast: while fields are being chosen it is natural that one is missing."""
     try:
         return preview_html(datasets.preview(upload, _mapping(form, parts)))
-    except datasets.DatasetError as error:
+    except DatasetError as error:
         return f'<p class="problem">{escape(str(error))}</p>'
 
 

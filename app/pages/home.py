@@ -20,8 +20,14 @@ TOUR = (
     ("Train both", "PRoLoRA and the LoRA of the same size train one after the other and are measured alike.", "/jobs"),
     ("Compare", "Put one question to both, side by side, and take the adapters with you.", "/playground"),
 )
-COLUMNS = (Column("Adapter"), Column("Method"), Column("Setting", True), Column("Parameters", True),
-           Column("Exact match", True), Column("Made"))  # fmt: skip
+COLUMNS = (
+    Column("Adapter"),
+    Column("Method"),
+    Column("Setting", True),
+    Column("Parameters", True),
+    Column("Exact match", True),
+    Column("Made"),
+)
 LAST = 5
 
 

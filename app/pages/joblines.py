@@ -64,9 +64,10 @@ def _row(line: Line) -> list[Cell | str]:
 
 
 def _card(line: Line) -> str:
+    title = f"{chip(line.status)} <b>{escape(line.name)}</b> {method(line.method)}"
     return (
         f'<a class="strip-card {escape(line.method)}" href="{address(line.id)}">'
-        f"<div>{chip(line.status)} <b>{escape(line.name)}</b> {method(line.method)} <span class=num>{escape(line.setting)}</span></div>"
+        f"<div>{title} <span class=num>{escape(line.setting)}</span></div>"
         f"{bar(line.share)}<div class=row><small>{progress_words(line)}</small>"
         f"<small class=num>{time_left(line)}</small></div></a>"
     )

@@ -3,6 +3,7 @@
 from html import escape
 
 from app.pages.joblines import address, progress_words, time_left
+from app.pages.plots import SHARES
 from app.pages.show import THIN, Column, ago, bar, chip, duration, facts, link, method, number, percent, table
 from app.services.jobs import Detail, Measure, now
 from prolora.plan import Plan
@@ -13,9 +14,14 @@ METRICS = (
     ("loss", "Response loss", "On the expected answers; lower is better."),
     ("perplexity", "Perplexity", "How many words the model hesitates between; lower is better."),
 )
-SHARES = ("exact_match", "token_f1")
-SCORES = (Column("Held-out measure"), Column("Adapter", True), Column("95 % interval", True), Column("Base alone", True),
-          Column("95 % interval", True), Column("n", True))  # fmt: skip
+SCORES = (
+    Column("Held-out measure"),
+    Column("Adapter", True),
+    Column("95 % interval", True),
+    Column("Base alone", True),
+    Column("95 % interval", True),
+    Column("n", True),
+)
 
 
 def head_html(detail: Detail) -> str:
@@ -31,7 +37,8 @@ def head_html(detail: Detail) -> str:
         f'<header class="page-head" data-status="{line.status}"><h1>{escape(line.name)} {chip(line.status)}</h1>'
         f'<p class="lead">{method(line.method)} <span class=num>{escape(line.setting)}</span> · '
         f"{number(line.parameters)} parameters</p></header>"
-        f'<div class="live">{bar(line.share)}<div class=row><small>{progress_words(line)}</small>{left}</div></div>{error}'
+        f'<div class="live">{bar(line.share)}'
+        f"<div class=row><small>{progress_words(line)}</small>{left}</div></div>{error}"
     )
 
 

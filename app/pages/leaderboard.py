@@ -7,8 +7,8 @@ import gradio as gr
 
 from app.pages.frame import navigation
 from app.pages.joblines import address
-from app.pages.jobview import METRICS, SHARES, interval_words, value_words
-from app.pages.plots import pareto
+from app.pages.jobview import METRICS, interval_words, value_words
+from app.pages.plots import SHARES, pareto
 from app.pages.show import Cell, Column, decimal, empty, heading, link, megabytes, method, number, table
 from app.services import leaderboard
 from app.services.leaderboard import Entry

@@ -57,7 +57,7 @@ def build(page: gr.Blocks) -> None:
     timer.tick(look, None, [server, timer], show_progress="hidden")
     inputs = [prompt, *pickers, *talks, temperature, most]
     outputs = [prompt, *talks, *stats, send, stop]
-    answers = [
+    answers: list[dict[str, Any]] = [
         trigger(answer, inputs, outputs, show_progress="hidden", concurrency_limit=8)
         for trigger in (send.click, prompt.submit)
     ]
@@ -122,10 +122,10 @@ async def answer(
     if not prompt.strip():
         raise gr.Error("Write something to send first.", duration=5, print_exception=False)
     talks = [[*talk, {"role": "user", "content": prompt}] for talk in (talk_left, talk_right)]
-    turns = [Turn(model, _messages(talk)) for model, talk in zip((left, right), talks, strict=True)]
+    first, second = (Turn(model, _messages(talk)) for model, talk in zip((left, right), talks, strict=True))
     busy = (gr.Button(visible=False), gr.Button(visible=True))
     yield ["", *talks, EMPTY, EMPTY, *busy]
-    async for replies in chat.stream_pair(*turns, Options(temperature, int(most))):
+    async for replies in chat.stream_pair(first, second, Options(temperature, int(most))):
         shown = [[*talk, _bubble(reply)] for talk, reply in zip(talks, replies, strict=True)]
         yield [gr.skip(), *shown, *map(stats_html, replies), *busy]
     yield [*[gr.skip()] * 5, *idle()]
@@ -158,6 +158,6 @@ def stats_html(reply: Reply) -> str:
         return EMPTY
     speed = f"{reply.speed:.0f}" if reply.speed else "–"
     return (
-        f'<p class="stats" data-done="{str(reply.done).lower()}">First token <b>{1000 * reply.first_token:.0f} ms</b> · '
-        f"<b>{speed}</b> tokens/s · <b>{reply.tokens}</b> tokens</p>"
+        f'<p class="stats" data-done="{str(reply.done).lower()}">First token '
+        f"<b>{1000 * reply.first_token:.0f} ms</b> · <b>{speed}</b> tokens/s · <b>{reply.tokens}</b> tokens</p>"
     )

@@ -9,6 +9,7 @@ from app.pages.theme import BASE, LORA, PROLORA
 from app.services.jobs import Curve
 from app.services.leaderboard import Entry
 
+SHARES = ("exact_match", "token_f1")  # between 0 and 1
 COLOURS = {"prolora": PROLORA, "lora": LORA}
 TITLES = {"prolora": "PRoLoRA", "lora": "LoRA"}
 GRID = "rgba(128,140,148,.22)"
@@ -32,7 +33,9 @@ def loss_plot(curves: Iterable[Curve]) -> go.Figure:
 def pareto(entries: Sequence[Entry], metric: str, title: str) -> go.Figure:
     """Score against parameters; the base is the line to beat."""
     figure = _figure("Trained parameters", title, 360)
-    figure.update_xaxes(type="log", dtick=1 if _decades(entries) > 1 else None, exponentformat="SI")
+    figure.update_xaxes(type="log", dtick="D2" if _spread(entries) < 30 else 1, exponentformat="SI")
+    if metric in SHARES:
+        figure.update_yaxes(tickformat=".0%", range=[-0.03, 1.05])
     for name in ("prolora", "lora"):
         of_method = [entry for entry in entries if entry.method == name and metric in entry.scores]
         if of_method:
@@ -68,9 +71,9 @@ def _points(entries: list[Entry], metric: str, name: str) -> dict[str, Any]:
     }
 
 
-def _decades(entries: Sequence[Entry]) -> float:
+def _spread(entries: Sequence[Entry]) -> float:
     sizes = [entry.parameters for entry in entries]
-    return max(sizes) / min(sizes) / 10 if sizes else 0
+    return max(sizes) / min(sizes) if sizes else 1
 
 
 def _figure(x: str, y: str, height: int) -> go.Figure:

@@ -34,9 +34,10 @@ def detail_html(detail: Detail) -> str:
             ("Content", f'<code title="{escape(detail.content_hash)}">{escape(detail.content_hash[:12])}</code>'),
         ]
     )
+    button = link(f"/wizard?dataset={line.id}", "Make an adapter from it", "button")
     return (
         f'<p class="crumbs">{link("/datasets", "Datasets")}</p>'
-        + f'<div class="hero">{heading(line.name)}{link(f"/wizard?dataset={line.id}", "Make an adapter from it", "button")}</div>'
+        + f'<div class="hero">{heading(line.name)}{button}</div>'
         + _counts(line.kept, line.rejected, line.held_out)
         + more
         + _samples(detail.samples)

@@ -114,7 +114,8 @@ def table(
     )
     kind = "grid sortable" if sortable else "grid"
     name = f' id="{escape(ident)}"' if ident else ""
-    return f'<div class="scroll"><table class="{kind}"{name}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    whole = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="scroll"><table class="{kind}"{name}>{whole}</table></div>'
 
 
 def _head(column: Column, sortable: bool) -> str:

@@ -72,6 +72,7 @@ def theme() -> gr.themes.Base:
         block_info_text_color_dark="#9aa7ae",
         input_background_fill="#ffffff",
         input_background_fill_dark="#0f161a",
+        input_border_width="1px",
         input_border_color="#c4cbcf",
         input_border_color_dark="#3a474f",
         button_primary_background_fill="#0b6b67",

@@ -1,7 +1,7 @@
 """New adapter: four steps, Data, Base, Budget, Train, beside a summary that stays in sight."""
 
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gradio as gr
 
@@ -18,7 +18,7 @@ LEAD = "From data to a trained PRoLoRA and the LoRA of the same size."
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 FIRST_BUDGET = "rank 8"
 QUANTIZATION = [("NF4", "nf4"), ("full precision", "none")]
-Values = tuple[Any, ...]
+Training = tuple[gr.Textbox, gr.Number, gr.Number, gr.Number, gr.Number, gr.Number, gr.Radio, gr.Checkbox]
 
 
 class Form(NamedTuple):
@@ -69,7 +69,7 @@ def build(page: gr.Blocks) -> None:
     _wire(page, form, Notes(*notes, rail), slider, steps)
 
 
-def _steps() -> tuple[Form, list[gr.HTML], gr.Slider, Steps]:
+def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML], gr.Slider, Steps]:
     with gr.Walkthrough(selected=0, elem_id="steps") as walk:
         with gr.Step("Data", id=0):
             dataset = gr.Dropdown(label="Dataset", info="What the adapter learns from.", elem_id="wizard-dataset")
@@ -90,12 +90,12 @@ def _steps() -> tuple[Form, list[gr.HTML], gr.Slider, Steps]:
             budget, slider, setting, offer = _budget()
             back_base, to_train = _buttons("to-train", "Next: train", "back-to-base")
         with gr.Step("Train", id=3):
-            name, training, twin = _training()
+            training = _training()
             back_budget, start = _buttons("start", "Train both", "back-to-budget")
             started = gr.HTML(elem_id="started")
-    form = Form(dataset, base, budget, setting, name, *training, twin)
+    form = Form(dataset, base, budget, setting, *training)
     steps = Steps(walk, (to_base, to_budget, to_train), (back_data, back_base, back_budget), start, started)
-    return form, [about_data, about_base, offer], slider, steps
+    return form, (about_data, about_base, offer), slider, steps
 
 
 def _buttons(ident: str, words: str, back: str | None) -> tuple[gr.Button, gr.Button]:
@@ -120,11 +120,11 @@ def _budget() -> tuple[gr.Textbox, gr.Slider, gr.Radio, gr.HTML]:
                 0, len(RANKS) - 1, RANKS.index(8), step=1, label="The size of LoRA rank", elem_id="rank", buttons=[]
             )
             gr.HTML(f'<div class="ticks">{"".join(f"<span>{rank}</span>" for rank in RANKS)}</div>')
-    setting = gr.Radio(label="Suggestions, best first", elem_id="suggestions", elem_classes="cards")
+    setting = gr.Radio(label="Suggestions (r, u, m, n), best first", elem_id="suggestions", elem_classes="cards")
     return budget, slider, setting, gr.HTML(elem_id="offer")
 
 
-def _training() -> tuple[gr.Textbox, list[Any], gr.Checkbox]:
+def _training() -> Training:
     name = gr.Textbox(label="Name", placeholder="As the dataset", elem_id="run-name", max_length=120)
     with gr.Row():
         epochs = gr.Number(label="Epochs", info="Times through the data.", elem_id="epochs", minimum=0)
@@ -150,17 +150,17 @@ def _training() -> tuple[gr.Textbox, list[Any], gr.Checkbox]:
         info="Same data, seed and schedule: the only fair comparison.",
         elem_id="twin",
     )
-    return name, [epochs, rate, seed, batch, length, precision], twin
+    return name, epochs, rate, seed, batch, length, precision, twin
 
 
 def _wire(page: gr.Blocks, form: Form, notes: Notes, slider: gr.Slider, steps: Steps) -> None:
-    fields, quiet = list(form), "hidden"
+    fields: list[Any] = list(form)
+    quiet: Literal["hidden"] = "hidden"
     defaults = [form.epochs, form.learning_rate, form.batch_size, form.max_length, form.quantization]
     based, offered = [notes.base, *defaults], [form.setting, notes.offer]
     entered = page.load(enter, None, [form.dataset], show_progress=quiet)
-    for event in (entered, form.base.change):
-        chain = event.then if event is entered else event
-        chain(choose_base, [form.base], based, show_progress=quiet).then(offer, fields, offered, show_progress=quiet)
+    for event in (entered.then, form.base.change):
+        event(choose_base, [form.base], based, show_progress=quiet).then(offer, fields, offered, show_progress=quiet)
     slider.input(lambda at: f"rank {RANKS[int(at)]}", [slider], [form.budget], show_progress=quiet)
     form.budget.change(offer, fields, offered, show_progress=quiet, trigger_mode="always_last")
     form.setting.input(show_offer, fields, [notes.offer], show_progress=quiet)
@@ -204,7 +204,7 @@ def offer(*values: Any) -> tuple[Any, str]:
         made = planning.offer(choice.base, choice.budget)
     except StudioError as error:
         return gr.Radio(choices=[], value=None), heart.problem(str(error))
-    keys = [(heart.label(each), planning.key_of(each.setting)) for each in made.choices]
+    keys = [(str(each.setting), planning.key_of(each.setting)) for each in made.choices]
     return gr.Radio(choices=keys, value=keys[0][1]), heart.cards(made, keys[0][1])
 
 
@@ -220,15 +220,15 @@ def summary(*values: Any) -> tuple[str, str]:
     """The dataset in words, and the rail."""
     choice = jobs.Choice(*values)
     chosen = next((line for line in datasets.listing() if line.id == choice.dataset), None)
+    return _dataset_words(chosen), _rail(choice, chosen.name if chosen else "none yet")
+
+
+def _dataset_words(chosen: datasets.Line | None) -> str:
     if chosen is None:
-        return f'<p class="problem">There is no dataset yet. {link("/datasets", "Bring one in first")}.</p>', _rail(
-            choice, "none yet"
-        )
-    words = (
-        f'<p class="note">{number(chosen.kept - chosen.held_out)} rows are trained on; {number(chosen.held_out)} are held '
-        f"out to measure the result. {link(f'/datasets?id={chosen.id}', 'See them')}</p>"
-    )
-    return words, _rail(choice, chosen.name)
+        return f'<p class="problem">There is no dataset yet. {link("/datasets", "Bring one in first")}.</p>'
+    trained, held_out = number(chosen.kept - chosen.held_out), number(chosen.held_out)
+    rows = link(f"/datasets?id={chosen.id}", "See them")
+    return f'<p class="note">{trained} rows are trained on; {held_out} are held out to measure the result. {rows}</p>'
 
 
 def _rail(choice: jobs.Choice, dataset: str) -> str:

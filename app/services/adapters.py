@@ -1,5 +1,6 @@
 """Trained adapters: what exists, and the two zips that a person can take away."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -90,12 +91,12 @@ def _zip(line: Line, folder: Path, readme: str) -> Path:
     """Weights do not compress, so nothing is."""
     if not folder.is_dir():
         raise AdapterError(f"The files of {line.name} are gone: {folder} does not exist.")
-    with tempfile.NamedTemporaryFile(dir=files.uploads_dir(), suffix=".zip", delete=False) as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for path in sorted(folder.iterdir()):
-                archive.write(path, f"{line.name}/{path.name}")
-            archive.writestr(f"{line.name}/README.md", _readme(line, readme))
-    return Path(file.name)
+    handle, name = tempfile.mkstemp(dir=files.uploads_dir(), suffix=".zip")
+    with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, f"{line.name}/{path.name}")
+        archive.writestr(f"{line.name}/README.md", _readme(line, readme))
+    return Path(name)
 
 
 def _readme(line: Line, words: str) -> str:

@@ -149,29 +149,26 @@ def cancel(job_id: int) -> bool:
 def listing(limit: int = 200) -> list[Line]:
     """Newest first."""
     with session() as s:
-        return [_line(*row) for row in s.execute(_lines().order_by(Job.id.desc()).limit(limit))]
+        return [_line(job, name) for job, name in s.execute(_lines().order_by(Job.id.desc()).limit(limit))]
 
 
 def unfinished() -> list[Line]:
     """Queued and running, oldest first."""
     waiting = _lines().where(Job.status.not_in(rows.ENDINGS)).order_by(Job.id)
     with session() as s:
-        return [_line(*row) for row in s.execute(waiting)]
+        return [_line(job, name) for job, name in s.execute(waiting)]
 
 
 def detail(job_id: int) -> Detail:
     with session() as s:
         job = _mine(s, job_id)
-        line = _line(*s.execute(_lines().where(Job.id == job_id)).one())
-        twin = None
-        if job.pair:
-            found = s.execute(_lines().where(Job.pair == job.pair, Job.id != job_id).limit(1)).first()
-            twin = _line(*found) if found else None
+        same_pair = Job.pair == job.pair if job.pair else Job.id == job_id
+        pair = [_line(each, name) for each, name in s.execute(_lines().where(same_pair).order_by(Job.id))]
         adapter = s.scalar(select(Adapter).where(Adapter.job_id == job_id))
         measured = s.scalars(select(Score).where(Score.job_id == job_id).order_by(Score.id)).all()
         return Detail(
-            line=line,
-            twin=twin,
+            line=next(line for line in pair if line.id == job_id),
+            twin=next((line for line in pair if line.id != job_id), None),
             plan=Plan.from_json(job.plan),
             adapter_id=adapter.id if adapter else None,
             adapter=adapter.name if adapter else None,
@@ -236,7 +233,7 @@ def _mine(s: Session, job_id: int) -> Job:
     return job
 
 
-def _lines() -> Select[tuple[Job, str]]:
+def _lines() -> Select[Job, str]:
     return select(Job, Dataset.name).join(Dataset, Dataset.id == Job.dataset_id).where(Job.owner_id == OWNER)
 
 

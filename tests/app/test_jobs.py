@@ -1,0 +1,101 @@
+from dataclasses import fields, replace
+
+import pytest
+
+from app.pages.wizard import Form
+from app.services import jobs
+from app.services.jobs import Choice
+from db import jobs as rows
+from db.models import Job, Status
+from db.session import session
+from prolora.errors import PlanError
+
+
+def test_the_form_has_the_fields_of_the_choice_in_their_order():
+    assert Form._fields == tuple(field.name for field in fields(Choice))
+
+
+def test_a_run_and_its_twin_differ_only_in_method_and_setting(choice):
+    first, second = map(jobs.detail, jobs.start(choice))
+    assert (first.plan.method, second.plan.method) == ("prolora", "lora")
+    assert str(second.plan.setting) == "r=8"
+    assert replace(second.plan, method="prolora", setting=first.plan.setting) == first.plan
+    assert first.line.pair == second.line.pair
+    assert first.twin is not None
+    assert first.twin.id == second.line.id
+    assert abs(first.line.parameters - second.line.parameters) / second.line.parameters < 0.01
+
+
+def test_jobs_are_committed_though_the_broker_does_not_answer(choice):
+    ids = jobs.start(choice)
+    assert [line.status for line in jobs.unfinished()] == ["queued", "queued"]
+    assert [line.id for line in jobs.unfinished()] == ids
+
+
+def test_without_a_twin_there_is_one_job(choice):
+    (job_id,) = jobs.start(replace(choice, twin=False))
+    assert jobs.detail(job_id).twin is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dataset": None}, "Choose a dataset"),
+        ({"dataset": 99}, "no dataset number 99"),
+        ({"epochs": None}, "number of epochs is empty"),
+        ({"budget": "3"}, "too small"),
+        ({"budget": "10B"}, "full fine-tuning"),
+        ({"setting": ""}, "not a setting"),
+        ({"batch_size": 0}, "batch size"),
+    ],
+)
+def test_a_choice_that_cannot_be_starts_nothing_and_says_why(choice, change, words):
+    with pytest.raises(PlanError, match=words):
+        jobs.start(replace(choice, **change))
+    assert jobs.listing() == []
+
+
+def test_a_queued_job_is_cancelled_at_once(choice):
+    job_id = jobs.start(choice)[0]
+    assert jobs.cancel(job_id)
+    assert jobs.detail(job_id).line.status == "cancelled"
+    assert not jobs.cancel(job_id)
+
+
+def test_time_left_follows_the_steps(choice):
+    job_id = jobs.start(replace(choice, twin=False))[0]
+    with session() as s:
+        lease = rows.claim(s, job_id, "somebody")
+        assert lease is not None
+        rows.progress(s, lease, step=10, total_steps=40, stage="Training", metrics={"loss": 1.5})
+    line = jobs.detail(job_id).line
+    assert line.started_at is not None
+    later = line.started_at.replace(microsecond=0) + (jobs.now() - jobs.now())
+    assert line.share == 0.25
+    assert line.left(later) == pytest.approx(3 * line.seconds(later))
+    (curve,) = jobs.curves([line])
+    assert curve.points == ((10, 1.5),)
+
+
+def test_the_log_is_shown_without_colours_and_overwritten_bars(choice):
+    from db import files
+
+    job_id = jobs.start(choice)[0]
+    assert jobs.log_tail(job_id) == ""
+    files.job_log(job_id).write_bytes(b"\x1b[31mred\x1b[0m\n10%\r50%\r100% done\nlast\n")
+    assert jobs.log_tail(job_id) == "red\n100% done\nlast"
+
+
+def test_another_persons_job_is_not_there(choice):
+    from db.models import Person
+
+    job_id = jobs.start(choice)[0]
+    with session() as s:
+        s.add(Person(id=2, name="somebody"))
+        s.flush()
+        job = s.get(Job, job_id)
+        assert job is not None
+        job.owner_id = 2
+    with pytest.raises(jobs.JobError, match="no job number"):
+        jobs.detail(job_id)
+    assert Status.QUEUED in rows.MOVES
