@@ -19,7 +19,7 @@ Subject = Literal["adapter", "base"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
-class UnsafeName(ValueError):
+class UnsafeName(ValueError):  # noqa: N818
     """A name that would lead out of its folder, or hide in it."""
 
 

@@ -36,11 +36,11 @@ GAVE_UP = (
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
-class IllegalMove(Exception):
+class IllegalMove(Exception):  # noqa: N818
     """The job may not move there, or is not the caller's to move."""
 
 
-class LeaseLost(Exception):
+class LeaseLost(Exception):  # noqa: N818
     """The job has ended or is another's: stop, and write nothing more."""
 
 
