@@ -49,5 +49,5 @@ def _pictures(offer: Offer, chosen: Suggestion) -> str:
         f"The factors of one {escape(linear.name)} ({sides}), widths to scale and ranks magnified alike. "
         "Dark: unshared. Tinted: the chunk; hatched: its rolled copies, which cost nothing."
     )
-    both = "".join(f"<div>{picture(each.setting, linear)}</div>" for each in (chosen, offer.lora))
+    both = "".join(f"<div>{picture(each.setting, linear, chosen.setting.r)}</div>" for each in (chosen, offer.lora))
     return f'<figure class="picture">{both}<figcaption>{words}</figcaption></figure>'

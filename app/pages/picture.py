@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from prolora.base_models import Linear
 from prolora.plan import Setting
 
-LONG = 300.0  # pixels of the longer width
+LONG = 280.0  # pixels of the longer width
 THICKEST = 110.0  # pixels of all ranks together
 BANDS = 16  # a chunk of more ranks is drawn in so many bands
 SOLID, FROM, TO = "#8a5200", (251, 232, 200), (214, 137, 16)
@@ -23,16 +23,16 @@ class Box:
     fill: str
 
 
-def picture(setting: Setting, linear: Linear) -> str:
-    """The pair of factors of one linear layer, as inline SVG."""
+def picture(setting: Setting, linear: Linear, beside: int) -> str:
+    """The pair of factors of one linear layer, as inline SVG; ranks are as thick as in one of rank `beside`."""
     scale = LONG / max(linear.inputs, linear.outputs)
-    rank = min(3.0, THICKEST / setting.r)
+    rank = min(3.0, THICKEST / beside)
     thick = rank * setting.r
     a = _factor(setting, linear.inputs * scale, setting.m, rank)
     b = _factor(setting, linear.outputs * scale, setting.n, rank)
     width, height = thick + 16 + linear.inputs * scale, max(linear.outputs * scale, thick) + 22
     return (
-        f'<svg class="factors" viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px" role="img" '
+        f'<svg class="factors" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" '
         f'aria-label="{_words(setting)}"><defs><pattern id="hatch" width="6" height="6" '
         'patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="1.2" height="6" fill="#fff" '
         'fill-opacity=".55"/></pattern></defs>'

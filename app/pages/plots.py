@@ -33,7 +33,9 @@ def loss_plot(curves: Iterable[Curve]) -> go.Figure:
 def pareto(entries: Sequence[Entry], metric: str, title: str) -> go.Figure:
     """Score against parameters; the base is the line to beat."""
     figure = _figure("Trained parameters", title, 360)
-    figure.update_xaxes(type="log", dtick="D2" if _spread(entries) < 30 else 1, exponentformat="SI")
+    sizes = [entry.parameters for entry in entries]
+    marks = _marks(min(sizes), max(sizes))
+    figure.update_xaxes(type="log", tickvals=marks, ticktext=[_round(mark) for mark in marks])
     if metric in SHARES:
         figure.update_yaxes(tickformat=".0%", range=[-0.03, 1.05])
     for name in ("prolora", "lora"):
@@ -71,9 +73,19 @@ def _points(entries: list[Entry], metric: str, name: str) -> dict[str, Any]:
     }
 
 
-def _spread(entries: Sequence[Entry]) -> float:
-    sizes = [entry.parameters for entry in entries]
-    return max(sizes) / min(sizes) if sizes else 1
+def _marks(least: int, most: int) -> list[int]:
+    """1, 2 and 5 of every decade, from below the least to above the most."""
+    decades = range(len(str(least)) - 2, len(str(most)) + 1)
+    marks = [digit * 10**decade for decade in decades if decade >= 0 for digit in (1, 2, 5)]
+    return [mark for mark in marks if least / 3 < mark < most * 3]
+
+
+def _round(mark: int) -> str:
+    """50k, 2M: a mark has one digit that is not zero."""
+    for scale, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if mark >= scale:
+            return f"{mark // scale}{letter}"
+    return str(mark)
 
 
 def _figure(x: str, y: str, height: int) -> go.Figure:

@@ -27,10 +27,10 @@ def test_what_comes_from_outside_is_escaped():
 
 def test_the_picture_has_a_solid_part_a_chunk_and_hatched_copies():
     linear = planning.offer("demo", "rank 8").base.shapes.linears[0]
-    svg = picture(Setting(32, 4, 7, 7), linear)
+    svg = picture(Setting(32, 4, 7, 7), linear, 32)
     assert svg.count('fill="url(#hatch)"') == 12
     assert "rolled" in svg
-    assert picture(Setting.lora(8), linear).count("<rect") == 3
+    assert picture(Setting.lora(8), linear, 32).count("<rect") == 3
 
 
 def test_the_suggestions_are_those_of_the_planner():
