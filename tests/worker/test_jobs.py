@@ -19,7 +19,7 @@ from prolora.base_models import find
 from prolora.budget import count
 from prolora.export import content_hash, to_lora
 from tests.worker.conftest import LORA, Studio, add_dataset, in_background, rows_of
-from worker import endings, supervise, tasks
+from worker import supervise, tasks
 from worker.endings import ChildFailed
 
 PATIENCE = 120.0
@@ -158,31 +158,9 @@ def test_a_killed_worker_leaves_no_orphan_and_the_sweep_queues_the_job_again(stu
     assert studio.job(job_id).status == Status.QUEUED
 
 
-def test_the_next_attempt_goes_on_from_the_last_whole_checkpoint(studio: Studio) -> None:
-    job_id = studio.submit(studio.plan(epochs=30))
-    worker = worker_process(job_id)
-    until(lambda: list(files.run_dir(job_id).glob("checkpoint-*/trainer_state.json")))
-    worker.kill()
-    worker.wait()
-    with session() as s:
-        jobs.sweep(s, now() + 2 * jobs.LEASE)
-    tasks.run_job(job_id)
-    job = studio.job(job_id)
-    assert (job.status, job.attempt) == (Status.SUCCEEDED, 2)
-
-
 def test_a_redelivered_message_finds_nothing_to_do(studio: Studio) -> None:
     job_id = long_plan(studio)
     with session() as s:
         assert jobs.claim(s, job_id, "another worker") is not None
     tasks.run_job(job_id)
     assert studio.job(job_id).status == Status.RUNNING
-
-
-def test_a_child_whose_input_ends_exits_at_once(studio: Studio) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "worker.child", "999", "nobody", "1"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    assert child.stdin is not None
-    child.stdin.close()
-    assert child.wait(30) == endings.FAILED
