@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from html import escape
 from typing import ParamSpec, TypeVar
 
 import gradio as gr
@@ -13,14 +14,14 @@ T = TypeVar("T")
 
 
 def told(handler: Callable[P, T]) -> Callable[P, T]:
-    """Show what a person can mend as a toast; everything else stays a fault and reaches the log."""
+    """Show what a person can mend as a toast, which is HTML; everything else stays a fault and reaches the log."""
 
     @wraps(handler)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return handler(*args, **kwargs)
         except StudioError as error:
-            raise gr.Error(str(error), duration=10, print_exception=False) from error
+            raise gr.Error(escape(str(error)), duration=10, print_exception=False) from error
 
     return wrapped
 

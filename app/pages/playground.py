@@ -27,10 +27,10 @@ def build(page: gr.Blocks) -> None:
             pickers, talks, stats = zip(*(_column(side) for side in SIDES), strict=True)
         with gr.Row(equal_height=False, elem_classes="ask"):
             prompt = gr.Textbox(
-                placeholder="Ask both…",
+                placeholder="Ask both… (Enter sends, Shift+Enter breaks the line)",
                 show_label=False,
                 container=False,
-                lines=2,
+                lines=1,
                 max_lines=8,
                 elem_id="prompt",
                 scale=8,

@@ -27,7 +27,7 @@ class Form(NamedTuple):
     dataset: gr.Dropdown
     base: gr.Dropdown
     budget: gr.Textbox
-    setting: gr.Radio
+    setting: gr.Textbox
     name: gr.Textbox
     epochs: gr.Number
     learning_rate: gr.Number
@@ -47,6 +47,13 @@ class Notes(NamedTuple):
     rail: gr.HTML
 
 
+class Pickers(NamedTuple):
+    """Other ways to fill fields of the form."""
+
+    rank: gr.Slider  # the budget
+    cards: gr.Radio  # the setting
+
+
 class Steps(NamedTuple):
     """The controls that lead from step to step."""
 
@@ -63,13 +70,13 @@ def build(page: gr.Blocks) -> None:
         gr.HTML(heading(TITLE, LEAD))
         with gr.Row(elem_classes="wizard"):
             with gr.Column(scale=7, min_width=600):
-                form, notes, slider, steps = _steps()
+                form, notes, pickers, steps = _steps()
             with gr.Column(scale=3, min_width=260, elem_classes="rail-box"):
                 rail = gr.HTML(elem_id="rail")
-    _wire(page, form, Notes(*notes, rail), slider, steps)
+    _wire(page, form, Notes(*notes, rail), pickers, steps)
 
 
-def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML], gr.Slider, Steps]:
+def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML], Pickers, Steps]:
     with gr.Walkthrough(selected=0, elem_id="steps") as walk:
         with gr.Step("Data", id=0):
             dataset = gr.Dropdown(label="Dataset", info="What the adapter learns from.", elem_id="wizard-dataset")
@@ -87,7 +94,7 @@ def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML], gr.Slider, Steps]:
             about_base = gr.HTML()
             back_data, to_budget = _buttons("to-budget", "Next: budget", "back-to-data")
         with gr.Step("Budget", id=2):
-            budget, slider, setting, offer = _budget()
+            budget, setting, pickers, offer = _budget()
             back_base, to_train = _buttons("to-train", "Next: train", "back-to-base")
         with gr.Step("Train", id=3):
             training = _training()
@@ -95,7 +102,7 @@ def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML], gr.Slider, Steps]:
             started = gr.HTML(elem_id="started")
     form = Form(dataset, base, budget, setting, *training)
     steps = Steps(walk, (to_base, to_budget, to_train), (back_data, back_base, back_budget), start, started)
-    return form, (about_data, about_base, offer), slider, steps
+    return form, (about_data, about_base, offer), pickers, steps
 
 
 def _buttons(ident: str, words: str, back: str | None) -> tuple[gr.Button, gr.Button]:
@@ -105,7 +112,7 @@ def _buttons(ident: str, words: str, back: str | None) -> tuple[gr.Button, gr.Bu
     return before, after
 
 
-def _budget() -> tuple[gr.Textbox, gr.Slider, gr.Radio, gr.HTML]:
+def _budget() -> tuple[gr.Textbox, gr.Textbox, Pickers, gr.HTML]:
     with gr.Row(equal_height=True):
         budget = gr.Textbox(
             FIRST_BUDGET,
@@ -120,8 +127,10 @@ def _budget() -> tuple[gr.Textbox, gr.Slider, gr.Radio, gr.HTML]:
                 0, len(RANKS) - 1, RANKS.index(8), step=1, label="The size of LoRA rank", elem_id="rank", buttons=[]
             )
             gr.HTML(f'<div class="ticks">{"".join(f"<span>{rank}</span>" for rank in RANKS)}</div>')
-    setting = gr.Radio(label="Suggestions (r, u, m, n), best first", elem_id="suggestions", elem_classes="cards")
-    return budget, slider, setting, gr.HTML(elem_id="offer")
+    cards = gr.Radio(label="Suggestions (r, u, m, n), best first", elem_id="suggestions", elem_classes="cards")
+    # The cards are no field of the form: an event on its way may bring a card of the last budget, which Gradio refuses.
+    setting = gr.Textbox(visible=False)
+    return budget, setting, Pickers(slider, cards), gr.HTML(elem_id="offer")
 
 
 def _training() -> Training:
@@ -153,17 +162,17 @@ def _training() -> Training:
     return name, epochs, rate, seed, batch, length, precision, twin
 
 
-def _wire(page: gr.Blocks, form: Form, notes: Notes, slider: gr.Slider, steps: Steps) -> None:
+def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: Steps) -> None:
     fields: list[Any] = list(form)
     quiet: Literal["hidden"] = "hidden"
     defaults = [form.epochs, form.learning_rate, form.batch_size, form.max_length, form.quantization]
-    based, offered = [notes.base, *defaults], [form.setting, notes.offer]
+    based, offered = [notes.base, *defaults], [pickers.cards, form.setting, notes.offer]
     entered = page.load(enter, None, [form.dataset], show_progress=quiet)
     for event in (entered.then, form.base.change):
         event(choose_base, [form.base], based, show_progress=quiet).then(offer, fields, offered, show_progress=quiet)
-    slider.input(lambda at: f"rank {RANKS[int(at)]}", [slider], [form.budget], show_progress=quiet)
+    pickers.rank.input(lambda at: f"rank {RANKS[int(at)]}", [pickers.rank], [form.budget], show_progress=quiet)
     form.budget.change(offer, fields, offered, show_progress=quiet, trigger_mode="always_last")
-    form.setting.input(show_offer, fields, [notes.offer], show_progress=quiet)
+    pickers.cards.input(pick, [pickers.cards, *fields], [form.setting, notes.offer], show_progress=quiet)
     for field in fields:
         field.change(summary, fields, [notes.dataset, notes.rail], show_progress=quiet, trigger_mode="always_last")
     form.twin.change(lambda twin: "Train both" if twin else "Train", [form.twin], [steps.start], show_progress=quiet)
@@ -197,23 +206,23 @@ def choose_base(name: str) -> list[Any]:
     return [words, chosen.epochs, chosen.learning_rate, chosen.batch_size, chosen.max_length, chosen.quantization]
 
 
-def offer(*values: Any) -> tuple[Any, str]:
+def offer(*values: Any) -> tuple[Any, str, str]:
     """New suggestions; the best one is chosen."""
     choice = jobs.Choice(*values)
     try:
         made = planning.offer(choice.base, choice.budget)
     except StudioError as error:
-        return gr.Radio(choices=[], value=None), heart.problem(str(error))
+        return gr.Radio(choices=[], value=None), "", heart.problem(str(error))
     keys = [(str(each.setting), planning.key_of(each.setting)) for each in made.choices]
-    return gr.Radio(choices=keys, value=keys[0][1]), heart.cards(made, keys[0][1])
+    best = keys[0][1]
+    return gr.Radio(choices=keys, value=best), best, heart.cards(made, best)
 
 
-def show_offer(*values: Any) -> str:
+@told
+def pick(key: str, *values: Any) -> tuple[str, str]:
+    """Another card is opened."""
     choice = jobs.Choice(*values)
-    try:
-        return heart.cards(planning.offer(choice.base, choice.budget), choice.setting)
-    except StudioError as error:
-        return heart.problem(str(error))
+    return key, heart.cards(planning.offer(choice.base, choice.budget), key)
 
 
 def summary(*values: Any) -> tuple[str, str]:

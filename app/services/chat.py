@@ -83,8 +83,8 @@ def serving() -> ServingState:
     with session() as s:
         row = s.scalar(select(Serving).order_by(Serving.id).limit(1))
         if row is None:
-            return ServingState("starting", settings().serve_base, "", None)
-        return ServingState(row.state, row.base_model, row.detail, row.updated_at)
+            return ServingState("starting", _title(settings().serve_base), "", None)
+        return ServingState(row.state, _title(row.base_model), row.detail, row.updated_at)
 
 
 def models() -> list[Model]:
@@ -95,6 +95,13 @@ def models() -> list[Model]:
         found = s.execute(mine.order_by(Adapter.id.desc())).all()
         adapters = [Model(adapter.name, f"{name} · {adapter.name}", adapter.method) for adapter, name in found]
     return [Model(base.name, f"{base.title}, without an adapter", ""), *adapters]
+
+
+def _title(base: str) -> str:
+    try:
+        return find(base).title
+    except StudioError:  # its folder may be gone while the server still holds it
+        return base
 
 
 async def stream_pair(left: Turn, right: Turn, options: Options) -> AsyncIterator[tuple[Reply, Reply]]:
