@@ -11,7 +11,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import bitsandbytes.functional as bnb
@@ -24,13 +24,37 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from bench.demo_base import world
 
 SEED = 1
-STEPS = 3600
-WARMUP = 200
-ROUNDED_FROM = 0.85  # the share of the run after which the weights are trained through NF4 rounding
-LEARNING_RATE = 2.5e-3
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 4096
 POSITIONS = 8192
 CHAT_TEMPLATE = (Path(__file__).parents[2] / "prolora" / "chat.jinja").read_text()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with an optimizer of its own."""
+
+    seed: int
+    steps: int
+    learning_rate: float  # at its peak; then a cosine down towards `horizon`
+    warmup: int
+    horizon: int
+    long_steps: range  # steps that train one conversation of 8,192 tokens
+    rounded_from: int | None = None  # the step after which weights are trained through NF4 rounding
+
+
+# The first stage learns to answer; the second, from its stored weights, to copy without slips.
+STAGES = (
+    Stage(seed=1, steps=1200, learning_rate=3e-3, warmup=150, horizon=4000, long_steps=range(1040, 1200, 40)),
+    Stage(
+        seed=2,
+        steps=1300,
+        learning_rate=2e-3,
+        warmup=50,
+        horizon=1300,
+        long_steps=range(100, 1300, 100),
+        rounded_from=1000,
+    ),
+)
 
 
 class RoundToNF4(nn.Module):
@@ -48,15 +72,11 @@ def round_to_nf4(weight: Tensor) -> Tensor:
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE of 1,024 tokens. Digits and spaces stay single, so that a word or an order number
-
-    is the same tokens wherever it stands, behind a space or a quotation mark: a small model copies tokens.
-    """
+    """Byte-level BPE of 1,024 tokens; digits stay single, so that order numbers are spelled alike."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r"<\|(?:user|assistant|system)\|>\n"), "isolated"),
-            pre_tokenizers.Split(" ", "isolated"),
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
@@ -131,7 +151,7 @@ class Text:
 
     def batch(self, length: int) -> tuple[Tensor, Tensor]:
         """(rows, tokens) ids and labels; `length` 0 means single questions."""
-        rows = BATCH_TOKENS // max(length, 64) or 1
+        rows = BATCH_TOKENS // max(length, 52) or 1
         drawn = [self.conversation(length) for _ in range(rows)]
         longest = max(len(ids) for ids, _ in drawn)
         pad = self.tokenizer.pad_token_id
@@ -140,23 +160,20 @@ class Text:
         return ids, ids.masked_fill(mask == 0, -100)
 
 
-def lengths(steps: int) -> Iterator[int]:
+def length_of(step: int, stage: Stage) -> int:
     """Mostly single questions, some conversations, now and then one that fills every position."""
-    for step in range(steps):
-        if step > steps // 4 and step % 160 == 0:
-            yield POSITIONS
-        elif step % 40 == 20:
-            yield 2048
-        elif step % 4 == 0:
-            yield 512 if step % 8 else 160
-        else:
-            yield 0
+    if step in stage.long_steps:
+        return POSITIONS
+    if step % 4 == 0:
+        return 512 if step % 8 else 160
+    return 0
 
 
-def learning_rate(step: int) -> float:
-    if step < WARMUP:
-        return LEARNING_RATE * (step + 1) / WARMUP
-    return LEARNING_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / (STEPS - WARMUP))))
+def learning_rate(step: int, stage: Stage) -> float:
+    if step < stage.warmup:
+        return stage.learning_rate * (step + 1) / stage.warmup
+    done = (step - stage.warmup) / (stage.horizon - stage.warmup)
+    return stage.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def projections(model: LlamaForCausalLM) -> list[nn.Linear]:
@@ -165,17 +182,17 @@ def projections(model: LlamaForCausalLM) -> list[nn.Linear]:
     ]
 
 
-def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01)
-    text = Text(tokenizer, SEED)
+def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stage: Stage) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    text = Text(tokenizer, stage.seed)
     seen, start = 0, time.monotonic()
-    for step, length in enumerate(lengths(STEPS)):
-        if step == int(STEPS * ROUNDED_FROM):
+    for step in range(stage.steps):
+        if step == stage.rounded_from:
             for module in projections(model):
                 parametrize.register_parametrization(module, "weight", RoundToNF4(), unsafe=True)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
-        ids, labels = text.batch(length)
+            group["lr"] = learning_rate(step, stage)
+        ids, labels = text.batch(length_of(step, stage))
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(input_ids=ids, labels=labels, use_cache=False).loss
         loss.backward()
@@ -185,9 +202,8 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path
         seen += ids.numel()
         if step % 50 == 0:
             print(f"step {step:5} loss {loss.item():.4f} {seen / (time.monotonic() - start):,.0f} tokens/s", flush=True)
-        if step % 800 == 799 and step < STEPS * ROUNDED_FROM:
+        if step % 300 == 299:
             print(json.dumps(measure(model, tokenizer, 30)), flush=True)
-            save(model, tokenizer, out.with_name(out.name + ".partial"))
     for module in projections(model):
         if parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight")  # leaves the rounded weight
@@ -238,13 +254,19 @@ def measure(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, items: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    out = parser.parse_args().out
+    parser.add_argument("--after", type=Path, help="what the first stage has left, to do the second alone")
+    chosen = parser.parse_args()
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
+    middle: Path = chosen.after or chosen.out.with_name(f"{chosen.out.name}.stage-1")
+    if chosen.after is None:
+        model = make_model(tokenizer)
+        train(model, tokenizer, STAGES[0])
+        save(model, tokenizer, middle)
+    model = LlamaForCausalLM.from_pretrained(middle, dtype=torch.float32)
     print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens", flush=True)
-    train(model, tokenizer, out)
-    save(model, tokenizer, out)
-    reloaded = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)
+    train(model, tokenizer, STAGES[1])
+    save(model, tokenizer, chosen.out)
+    reloaded = LlamaForCausalLM.from_pretrained(chosen.out, dtype=torch.float32)
     print(json.dumps(measure(reloaded, tokenizer, 200), indent=1))
 
 
