@@ -1,6 +1,7 @@
 """Plotly figures: amber for PRoLoRA, grey-blue for LoRA, no frame, nothing that the reader does not need."""
 
 from collections.abc import Iterable, Sequence
+from math import log10
 from typing import Any
 
 import plotly.graph_objects as go
@@ -35,7 +36,8 @@ def pareto(entries: Sequence[Entry], metric: str, title: str) -> go.Figure:
     figure = _figure("Trained parameters", title, 360)
     sizes = [entry.parameters for entry in entries]
     marks = _marks(min(sizes), max(sizes))
-    figure.update_xaxes(type="log", tickvals=marks, ticktext=[_round(mark) for mark in marks])
+    reach = [log10(min(sizes) / 2), log10(max(sizes) * 2)]  # twins of almost one size stand side by side
+    figure.update_xaxes(type="log", range=reach, tickvals=marks, ticktext=[_round(mark) for mark in marks])
     if metric in SHARES:
         figure.update_yaxes(tickformat=".0%", range=[-0.03, 1.05])
     for name in ("prolora", "lora"):
