@@ -3,23 +3,25 @@
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from prolora.base_models import BaseModel, check_folder
 from prolora.errors import BaseModelError
 
+WANTED = ["*.json", "*.safetensors", "tokenizer.model"]  # no code, no pickles
+
 
 def folder(base: BaseModel) -> Path:
-    """Where the model's files lie; one of the hub must have been fetched before, jobs fetch nothing."""
+    """Where the model's files lie; one of the hub is fetched when it is not here yet."""
     if base.local:
         check_folder(Path(base.source))
         return Path(base.source)
     try:
-        return Path(snapshot_download(base.source, local_files_only=True))
-    except (LocalEntryNotFoundError, ValueError) as error:
+        return Path(snapshot_download(base.source, allow_patterns=WANTED))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise BaseModelError(
-            f"{base.title} is not on this machine. Fetch it with `hf download {base.source}`, "
-            "or give the folder it lies in, and start again."
+            f"{base.title} is not on this machine and cannot be fetched. Fetch it with `hf download {base.source}` "
+            f"where you have access to it, or give the folder it lies in, and start again. ({error})"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from peft import PeftModel
 from transformers import PreTrainedModel
@@ -23,14 +24,17 @@ def travel(work: Work) -> None:
     """Train, keep and measure; an adapter that an earlier attempt has kept is only measured."""
     rows, held_out = split(read_rows(files.dataset_rows(work.dataset_hash)))
     chosen = find(work.plan.base_model)
-    tokenizer = load_tokenizer(work, chosen)
+    if not chosen.local:
+        say(work.lease, "Fetching the base model")
+    folder = base_files.folder(chosen)
+    tokenizer = load_tokenizer(work, folder)
     if not rows:
         raise DatasetError("The dataset has no row to train on. Upload one with more rows.")
     # Both before the wait for the model: a row that teaches nothing is refused at once.
     examples = encode(tokenizer, rows, work.plan.max_length)
     items = prepare(tokenizer, held_out, work.plan.max_length)
     say(work.lease, "Loading the base model")
-    frozen = base.load(base_files.folder(chosen), work.plan.quantization, work.plan.max_length)
+    frozen = base.load(folder, work.plan.quantization, work.plan.max_length)
     if work.adapter is None:
         model, adapter_id = trained(work, chosen, frozen, examples)
     else:
@@ -39,9 +43,9 @@ def travel(work: Work) -> None:
     shutil.rmtree(files.run_dir(work.lease.job_id), ignore_errors=True)  # the adapter is kept; checkpoints are not
 
 
-def load_tokenizer(work: Work, chosen: BaseModel) -> ChatTokenizer:
+def load_tokenizer(work: Work, folder: Path) -> ChatTokenizer:
     converted = files.run_dir(work.lease.job_id) / "tokenizer"
-    return ChatTokenizer(base_files.tokenizer_folder(base_files.folder(chosen), converted))
+    return ChatTokenizer(base_files.tokenizer_folder(folder, converted))
 
 
 def trained(

@@ -1,6 +1,5 @@
 """One child process per job: fresh memory and CUDA context, and a crash takes nothing else along."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -18,8 +17,6 @@ from worker.endings import Cancelled, ChildFailed, Released
 RENEW_EVERY = 10.0  # seconds; the lease lasts sixty
 LOOK_EVERY = 0.5
 GRACE = 5.0  # what a child gets to stop by itself after a cancel
-
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # a job fetches nothing
 
 stopping = threading.Event()  # set when this worker is told to go
 
@@ -39,9 +36,7 @@ def child(lease: Lease) -> Iterator[subprocess.Popen[bytes]]:
     log = files.job_log(lease.job_id)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, env=os.environ | OFFLINE
-        )
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink)
     try:
         yield process
     finally:

@@ -75,4 +75,4 @@ def _base(found: BaseModel) -> Base:
 def _note(base: BaseModel) -> str:
     if base.local:
         return "On this machine."
-    return f"Not on this machine yet: the first training downloads {base.source}, which needs access to it."
+    return f"The first training fetches {base.source} unless it is here; the hub asks for a token that may read it."

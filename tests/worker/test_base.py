@@ -1,4 +1,5 @@
 import copy
+import shutil
 from pathlib import Path
 
 import bitsandbytes as bnb
@@ -67,3 +68,17 @@ def test_a_model_of_the_hub_that_was_never_fetched_is_refused_with_a_sentence(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(BaseModelError, match="LLaMA-2 7B is not on this machine"):
         base_files.folder(find("llama-2-7b"))
+
+
+def test_a_model_that_was_fetched_from_the_hub_is_found_again(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "models--meta-llama--Llama-2-7b-hf"
+    snapshot = repository / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(tiny_base, snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(snapshot.name)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    folder = base_files.folder(find("llama-2-7b"))
+    assert folder == snapshot
+    assert base.load(folder, "nf4", 128).config.vocab_size
