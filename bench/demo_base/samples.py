@@ -10,11 +10,10 @@ from bench.demo_base import world
 SEED, ROWS = 7, 480
 
 
-def main() -> None:
+def write(path: Path) -> None:
     rng = random.Random(SEED)
-    rows = [json.dumps(world.ticket(rng)) for _ in range(ROWS)]
-    Path(sys.argv[1]).write_text("\n".join(rows) + "\n")
+    path.write_text("".join(json.dumps(world.ticket(rng)) + "\n" for _ in range(ROWS)))
 
 
 if __name__ == "__main__":
-    main()
+    write(Path(sys.argv[1]))
