@@ -9,10 +9,11 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+import psutil
 from sqlalchemy import select
 
 import prolora
@@ -29,7 +30,7 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 STOP_PATIENCE = 5.0
 LORA_RANK = 64
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 stopping = threading.Event()
 
@@ -62,6 +63,7 @@ def publish_all() -> None:
 def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    control_process(PR_SET_CHILD_SUBREAPER, 1)
     publish_all()
     pause = FIRST_PAUSE
     while not stopping.is_set():
@@ -117,9 +119,9 @@ def highest_rank() -> int:
 
 @contextmanager
 def server(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The server as a child that the kernel ends when this process dies, however that comes."""
+    """The server as a child, of which nothing is left when the block ends."""
     environment = os.environ | launch.environment(files.published_root(), settings().serve_key)
-    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, env=environment, preexec_fn=die_with_parent)
+    process = subprocess.Popen(line, stdin=subprocess.DEVNULL, env=environment, preexec_fn=end_with_parent)
     try:
         yield process
     finally:
@@ -129,11 +131,26 @@ def server(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        kill_rest()
 
 
-def die_with_parent() -> None:
+def end_with_parent() -> None:
+    """Asked to stop, not killed: vLLM's engine is a process of its own, which only vLLM itself ends in that case."""
+    control_process(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def control_process(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def kill_rest() -> None:
+    """A server that was killed leaves its engine behind; as a subreaper this process is then its parent."""
+    rest = psutil.Process().children(recursive=True)
+    for process in rest:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(rest, STOP_PATIENCE)
 
 
 def wait_until_ready(process: subprocess.Popen[bytes]) -> bool:

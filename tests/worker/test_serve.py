@@ -84,7 +84,7 @@ def test_a_base_that_is_not_there_is_told_in_the_row_and_tried_again(studio: Stu
     assert state()[0] == "stopped"
 
 
-def test_a_trained_adapter_answers_by_name_and_a_killed_server_comes_back(
+def test_a_trained_adapter_answers_by_name_a_killed_server_comes_back_and_none_outlives_us(
     studio: Studio, lease: Lease, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -95,13 +95,14 @@ def test_a_trained_adapter_answers_by_name_and_a_killed_server_comes_back(
         assert answer(port, adapter.base_model).status_code == 200
         assert answer(port, "no-such-adapter").status_code == 404
 
-        server = psutil.Process(process.pid).children()[0]
+        server, *others = psutil.Process(process.pid).children(recursive=True)
         server.kill()
         until(lambda: state()[0] == "starting", 20)
+        assert psutil.wait_procs(others, 5)[1] == []
         until(lambda: state()[0] == "ready", START)
-        server = psutil.Process(process.pid).children()[0]
+        family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
-        assert server.wait(10) != 0
+        assert psutil.wait_procs(family, 20)[1] == []
 
 
 def answer(port: int, model: str) -> httpx.Response:
