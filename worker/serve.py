@@ -29,6 +29,7 @@ from worker import base_files
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 STOP_PATIENCE = 5.0
+LOOK_EVERY = 2.0
 LORA_RANK = 64
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -82,7 +83,8 @@ def serve_once() -> bool:
     tell("starting")
     try:
         model = find(settings().serve_base)
-        line = server_command(model)
+        rank = highest_rank(model)
+        line = server_command(model, rank)
     except StudioError as error:
         tell("failed", str(error))
         return False
@@ -90,29 +92,31 @@ def serve_once() -> bool:
         ready = wait_until_ready(process)
         if ready:
             tell("ready")
-        while process.poll() is None and not stopping.wait(0.5):
-            pass
+        while process.poll() is None and not stopping.wait(LOOK_EVERY):
+            if highest_rank(model) > rank:
+                return ready  # an adapter has come that needs wider slots: the next server has them
     if not stopping.is_set():
         tell("failed", f"The server ended with code {process.returncode} and is started again. See its log.")
     return ready
 
 
-def server_command(model: BaseModel) -> list[str]:
+def server_command(model: BaseModel, rank: int) -> list[str]:
     return launch.command(
         str(base_files.folder(model)),
         model.name,
         "127.0.0.1",
         settings().serve_port,
         cuda=Path("/dev/nvidia0").exists(),
-        max_lora_rank=highest_rank(),
+        max_lora_rank=rank,
         chat_template=Path(prolora.__file__).with_name("chat.jinja"),
     )
 
 
-def highest_rank() -> int:
+def highest_rank(model: BaseModel) -> int:
     """Of what there is to serve; room for LORA_RANK at least, as slots are padded to it."""
+    served = select(Job.plan).join(Adapter, Adapter.job_id == Job.id).where(Adapter.base_model == model.name)
     with session() as s:
-        plans = s.scalars(select(Job.plan).join(Adapter, Adapter.job_id == Job.id)).all()
+        plans = s.scalars(served).all()
     ranks = [int(plan["setting"]["r"]) for plan in plans]
     return min(max([LORA_RANK, *ranks]), max(launch.RANKS))
 
