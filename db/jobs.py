@@ -132,10 +132,16 @@ def progress(
     step: int | None = None,
     total_steps: int | None = None,
     stage: str | None = None,
+    note: str | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
     """Say how far a job is. Metrics belong to `step`, or else to the last step told; a repeated step replaces."""
-    told = {"step": step, "total_steps": total_steps, "stage": stage[:STAGE_LENGTH] if stage is not None else None}
+    told = {
+        "step": step,
+        "total_steps": total_steps,
+        "stage": stage[:STAGE_LENGTH] if stage is not None else None,
+        "note": note,
+    }
     job = hold(s, lease, **{name: value for name, value in told.items() if value is not None})
     _write_metrics(s, job.id, job.step, metrics or {})
 

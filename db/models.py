@@ -113,6 +113,7 @@ class Job(Base):
     stage: Mapped[str] = mapped_column(String(80), default="")  # what a running job does now, in words
     step: Mapped[int] = mapped_column(default=0)
     total_steps: Mapped[int] = mapped_column(default=0)
+    note: Mapped[str | None] = mapped_column(Text)  # what the person should know of a run that went well
     error: Mapped[str | None] = mapped_column(Text)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     lease_owner: Mapped[str | None] = mapped_column(String(80))

@@ -11,6 +11,7 @@ import traceback
 from types import TracebackType
 
 from db.jobs import Lease, LeaseLost
+from prolora.base_models import find
 from worker import endings
 from worker.endings import Cancelled
 
@@ -31,6 +32,7 @@ def run(lease: Lease) -> None:
     from worker import work
 
     job = work.load(lease)
+    find(job.plan.base_model)  # a base that is not there is told before the seconds of the imports below
     work.say(lease, "Starting")
     from worker import road  # torch and transformers: seconds, so the page is told first
 

@@ -1,6 +1,7 @@
 """The held-out rows at the end of a job: the adapter measured against the base alone."""
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from db.models import Job, Score, Status
 from db.session import session
 from prolora.chat import ChatTokenizer
 from prolora.dataset import Row
+from prolora.errors import StudioError
 from prolora.plan import Plan
 from worker import metrics
 from worker.examples import Example, encode
@@ -25,7 +27,16 @@ from worker.metrics import Estimate
 from worker.work import Work, say
 
 BENCHMARK = "held-out"
+HOPELESS = 500.0  # nats a token; its perplexity is no number any more
+DIVERGED = (
+    "The training diverged: the loss on the held-out rows is not a number any more. "
+    "Lower the learning rate and start it again."
+)
 MARGIN = 16  # tokens an answer may be longer than the longest that was asked for
+
+
+class DivergedError(StudioError):
+    """A model whose loss is no number."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,20 @@ def evaluate(work: Work, model: PeftModel, items: HeldOut, adapter_id: int) -> N
         measure(work, model, items, "base", None)
 
 
-def prepare(tokenizer: ChatTokenizer, rows: Sequence[Row], max_length: int) -> HeldOut:
+def prepare(tokenizer: ChatTokenizer, held_out: Sequence[Row], max_length: int) -> tuple[HeldOut, list[Row]]:
+    """The items that can be measured, and the rows that cannot: no token of their answer is within the cut-off."""
+    encoded_rows = encode(tokenizer, held_out, max_length)
+    rows = [row for row, example in zip(held_out, encoded_rows, strict=True) if example.trained]
+    items = items_of(tokenizer, rows, [example for example in encoded_rows if example.trained])
+    return items, [row for row, example in zip(held_out, encoded_rows, strict=True) if not example.trained]
+
+
+def items_of(tokenizer: ChatTokenizer, rows: Sequence[Row], examples: list[Example]) -> HeldOut:
     golds = [row.messages[-1]["content"] for row in rows]
     encoded = tokenizer.tokenizer.encode_batch(golds, add_special_tokens=False)
     longest = max((len(each.ids) for each in encoded), default=0)
     return HeldOut(
-        examples=encode(tokenizer, rows, max_length),
+        examples=examples,
         prompts=[list(tokenizer.prompt(row.messages[:-1])) for row in rows],
         golds=golds,
         rows=rows,
@@ -78,6 +97,8 @@ def measure(work: Work, model: PeftModel, items: HeldOut, subject: Subject, adap
 def judge(items: HeldOut, texts: Sequence[str], losses: Sequence[float]) -> dict[str, Estimate]:
     pairs = list(zip(texts, items.golds, strict=True))
     loss = metrics.ratio(losses, [example.trained for example in items.examples])
+    if not (math.isfinite(loss.high) and loss.high < HOPELESS):
+        raise DivergedError(DIVERGED)
     return {
         "loss": loss,
         "perplexity": metrics.perplexity(loss),

@@ -24,19 +24,29 @@ class Example:
 
 
 def encode(tokenizer: ChatTokenizer, rows: Sequence[Row], max_length: int) -> list[Example]:
+    """One example a row; a row whose prompt alone fills the cut-off has no trained token in it."""
     return [encode_row(tokenizer, row, max_length) for row in rows]
 
 
 def encode_row(tokenizer: ChatTokenizer, row: Row, max_length: int) -> Example:
     encoded = tokenizer.encode(row.messages, max_length)
     labels = [token if trained else IGNORED for token, trained in zip(encoded.ids, encoded.mask, strict=True)]
-    example = Example(list(encoded.ids), labels)
-    if not example.trained:
+    return Example(list(encoded.ids), labels)
+
+
+def teaching(tokenizer: ChatTokenizer, rows: Sequence[Row], max_length: int) -> tuple[list[Example], list[Row]]:
+    """The examples that have something to learn in them, and the rows left out because they have not.
+
+    Raises DatasetError when none teaches anything.
+    """
+    examples = encode(tokenizer, rows, max_length)
+    left_out = [row for row, example in zip(rows, examples, strict=True) if not example.trained]
+    if len(left_out) == len(rows):
         raise DatasetError(
-            f"Line {row.line} would teach nothing: its prompt alone fills the cut-off of {max_length} tokens. "
-            "Raise the cut-off or leave the row out."
+            f"No row would teach anything: every prompt alone fills the cut-off of {max_length} tokens. "
+            "Raise the cut-off and start again."
         )
-    return example
+    return [example for example in examples if example.trained], left_out
 
 
 def batch(examples: Sequence[Example], filler: int) -> dict[str, torch.Tensor]:

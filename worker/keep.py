@@ -40,8 +40,8 @@ def keep(work: Work, model: PeftModel, base: BaseModel) -> int:
 
 def save(work: Work, model: PeftModel, base: BaseModel) -> Path:
     staged = files.run_dir(work.lease.job_id) / "adapter"
-    # A catalogue model is called by its name: the folder it lies in is this machine's own affair.
-    model.peft_config["default"].base_model_name_or_path = base.name if base.local else base.source
+    # A local model is called by its last name: the folder it lies in is this machine's own affair.
+    model.peft_config["default"].base_model_name_or_path = Path(base.name).name if base.local else base.source
     model.save_pretrained(str(staged), save_embedding_layers=False)
     return staged
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from db import files
+from db import files, jobs
+from db.session import session
 from prolora.base_models import BaseModel, find
 from prolora.chat import ChatTokenizer
-from prolora.dataset import read_rows, split
+from prolora.dataset import Row, read_rows, split
 from prolora.errors import DatasetError
-from worker import base, base_files
+from worker import base, base_files, serve
 from worker.evaluate import evaluate, prepare
-from worker.examples import Example, encode
+from worker.examples import Example, teaching
 from worker.keep import keep
 from worker.train import attach, train
 from worker.work import KeptAdapter, Work, say
@@ -30,9 +31,10 @@ def travel(work: Work) -> None:
     tokenizer = load_tokenizer(work, folder)
     if not rows:
         raise DatasetError("The dataset has no row to train on. Upload one with more rows.")
-    # Both before the wait for the model: a row that teaches nothing is refused at once.
-    examples = encode(tokenizer, rows, work.plan.max_length)
-    items = prepare(tokenizer, held_out, work.plan.max_length)
+    # Before the wait for the model: rows that teach nothing are told at once.
+    examples, left_out = teaching(tokenizer, rows, work.plan.max_length)
+    items, unmeasured = prepare(tokenizer, held_out, work.plan.max_length)
+    tell_left_out(work, [*left_out, *unmeasured], len(rows) + len(held_out))
     say(work.lease, "Loading the base model")
     frozen = base.load(folder, work.plan.quantization, work.plan.max_length)
     if work.adapter is None:
@@ -41,6 +43,17 @@ def travel(work: Work) -> None:
         model, adapter_id = kept(work.adapter, frozen)
     evaluate(work, model, items, adapter_id)
     shutil.rmtree(files.run_dir(work.lease.job_id), ignore_errors=True)  # the adapter is kept; checkpoints are not
+
+
+def tell_left_out(work: Work, left_out: Sequence[Row], of: int) -> None:
+    if left_out:
+        first = min(row.line for row in left_out)
+        note = (
+            f"{len(left_out)} of {of} rows were left out, the first on line {first}: their prompts alone fill the "
+            f"cut-off of {work.plan.max_length} tokens. Raise the cut-off to use them."
+        )
+        with session() as s:
+            jobs.progress(s, work.lease, note=note)
 
 
 def load_tokenizer(work: Work, folder: Path) -> ChatTokenizer:
@@ -57,4 +70,5 @@ def trained(
 
 
 def kept(adapter: KeptAdapter, frozen: PreTrainedModel) -> tuple[PeftModel, int]:
+    serve.publish_all()  # the earlier attempt may have died before it could
     return PeftModel.from_pretrained(frozen, files.adapter_dir(adapter.content_hash)), adapter.id

@@ -94,6 +94,7 @@ def serve_once() -> bool:
             tell("ready")
         while process.poll() is None and not stopping.wait(LOOK_EVERY):
             if highest_rank(model) > rank:
+                tell("starting", "An adapter of a higher rank has come.")
                 return ready  # an adapter has come that needs wider slots: the next server has them
     if not stopping.is_set():
         tell("failed", f"The server ended with code {process.returncode} and is started again. See its log.")

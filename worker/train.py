@@ -14,6 +14,7 @@ from prolora.plan import Plan
 from worker.base import device, pad
 from worker.examples import Example, batch
 from worker.methods import METHODS
+from worker.order import SeededOrder
 from worker.progress import Progress
 from worker.work import Work
 
@@ -35,7 +36,7 @@ def attach(base: PreTrainedModel, plan: Plan) -> PeftModel:
 def train(work: Work, model: PeftModel, examples: Sequence[Example]) -> None:
     """Train the adapter in place; goes on from the last whole checkpoint if there is one."""
     run_dir = files.run_dir(work.lease.job_id)
-    trainer = Trainer(
+    trainer = OrderedTrainer(
         model=model,
         args=arguments(work.plan, len(examples), run_dir),
         train_dataset=[{"input_ids": example.ids, "example": example} for example in examples],
@@ -43,6 +44,14 @@ def train(work: Work, model: PeftModel, examples: Sequence[Example]) -> None:
         callbacks=[Progress(work.lease)],
     )
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(run_dir))
+
+
+class OrderedTrainer(Trainer):  # type: ignore[misc]
+    """transformers' Trainer with an order of rows that outlives a restart."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SeededOrder:
+        lengths = [len(item["input_ids"]) for item in self.train_dataset]
+        return SeededOrder(lengths, self.args.per_device_train_batch_size, self.args.seed)
 
 
 def collate(filler: int, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -64,7 +73,6 @@ def arguments(plan: Plan, examples: int, run_dir: Path) -> TrainingArguments:
         bf16=True,
         use_cpu=device() == "cpu",
         dataloader_pin_memory=device() != "cpu",
-        train_sampling_strategy="group_by_length",
         remove_unused_columns=False,
         include_num_input_tokens_seen="non_padding",
         logging_steps=max(1, steps // POINTS),

@@ -6,7 +6,7 @@ from prolora.chat import ChatTokenizer
 from prolora.dataset import Row
 from prolora.errors import DatasetError
 from tests.worker.conftest import rows_of
-from worker.examples import IGNORED, Example, batch, encode
+from worker.examples import IGNORED, Example, batch, encode, teaching
 
 
 def test_labels_are_the_tokens_of_the_answer_and_its_end_and_nothing_else(tiny_base: Path) -> None:
@@ -29,10 +29,16 @@ def test_ids_and_labels_are_those_of_transformers(tiny_base: Path) -> None:
     assert [label != IGNORED for label in example.labels] == [bool(x) for x in theirs["assistant_masks"]]
 
 
-def test_a_row_whose_answer_lies_beyond_the_cut_off_is_refused_by_its_line(tiny_base: Path) -> None:
+def test_rows_whose_answer_lies_beyond_the_cut_off_are_left_out_and_named(tiny_base: Path) -> None:
     rows = rows_of([("Hi", "Hi"), ("x" * 200, "Hi")])
-    with pytest.raises(DatasetError, match="Line 2 would teach nothing"):
-        encode(ChatTokenizer(tiny_base), rows, 64)
+    examples, left_out = teaching(ChatTokenizer(tiny_base), rows, 64)
+    assert len(examples) == 1
+    assert [row.line for row in left_out] == [2]
+
+
+def test_a_dataset_of_which_no_row_teaches_anything_is_refused(tiny_base: Path) -> None:
+    with pytest.raises(DatasetError, match="cut-off of 64 tokens"):
+        teaching(ChatTokenizer(tiny_base), rows_of([("x" * 200, "Hi")]), 64)
 
 
 def test_a_batch_is_padded_on_the_right_and_padding_is_neither_seen_nor_trained() -> None:

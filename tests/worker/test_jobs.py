@@ -87,15 +87,24 @@ def test_a_twin_takes_the_bases_scores_over(studio: Studio) -> None:
     assert studio.predictions(second, "base") == studio.predictions(first, "base")
 
 
-def test_a_row_that_would_teach_nothing_ends_the_job_with_its_line(studio: Studio) -> None:
-    rows = rows_of([("Hi", "Hi"), ("x" * 300, "Hi"), ("Ho", "Ho")])
+def test_a_row_that_would_teach_nothing_is_left_out_and_told(studio: Studio) -> None:
+    rows = rows_of([("Hi", "Hi"), ("x" * 300, "Hi"), ("Ho", "Ho"), ("He", "He")])
     job_id = studio.submit(studio.plan(), add_dataset(rows))
+    tasks.run_job(job_id)
+    job = studio.job(job_id)
+    assert job.status == Status.SUCCEEDED
+    assert job.note is not None
+    assert job.note.startswith("1 of 4 rows were left out, the first on line 2")
+
+
+def test_a_dataset_that_teaches_nothing_ends_the_job_with_a_sentence(studio: Studio) -> None:
+    job_id = studio.submit(studio.plan(), add_dataset(rows_of([("x" * 300, "Hi"), ("y" * 300, "Hi")])))
     with pytest.raises(ChildFailed):
         tasks.run_job(job_id)
     job = studio.job(job_id)
     assert job.status == Status.FAILED
     assert job.error is not None
-    assert job.error.startswith("Line 2 would teach nothing")
+    assert job.error.startswith("No row would teach anything")
     assert "DatasetError" in files.job_log(job_id).read_text()
 
 

@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("stage", sa.String(length=80), nullable=False),
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("total_steps", sa.Integer(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.Column("lease_owner", sa.String(length=80), nullable=True),
