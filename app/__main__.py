@@ -1,5 +1,6 @@
 """The whole studio on one machine: `python -m app` starts every process and stops them all."""
 
+import errno
 import fcntl
 import os
 import secrets
@@ -14,7 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+
 from app.children import Child
+from db import files
 from db.broker import BrokerError, choose
 from db.session import MigrationError, migrate
 from db.settings import Settings, settings
@@ -30,18 +35,26 @@ class StartError(StudioError):
 def main() -> int:
     try:
         return studio()
+    except ValidationError as error:
+        wrong = "\n".join(f"STUDIO_{str(e['loc'][0]).upper()} is {e['input']!r}: {e['msg']}." for e in error.errors())
+        print(wrong, file=sys.stderr)
+    except SQLAlchemyError as error:
+        said = str(getattr(error, "orig", None) or error).splitlines()[0]
+        print(f"The database cannot be used: {said}. Check STUDIO_DATABASE_URL and STUDIO_DATA.", file=sys.stderr)
     except (StudioError, BrokerError, MigrationError) as error:
         print(error, file=sys.stderr)
-        return 1
+    return 1
 
 
 def studio() -> int:
     """Check, migrate, start, wait to be told to stop, stop."""
+    os.umask(0o077)  # prompts, rows and logs are for nobody else to read
     chosen = settings()
     data = chosen.data.resolve()
     stopping = listen_for_stop()
     with only_one(data):
         check_port(chosen.host, chosen.port, "STUDIO_PORT")
+        files.clear_uploads()
         migrate()
         children = {child.name: child for child in family(chosen, data)}
         try:
@@ -74,8 +87,8 @@ def listen_for_stop() -> list[int]:
 def only_one(data: Path) -> Iterator[None]:
     """The lock is the kernel's: it goes with this process, however that ends."""
     try:
-        (data / "logs").mkdir(parents=True, exist_ok=True)
-        file = (data / "studio.lock").open("a+")
+        files.log_dir()
+        file = files.lock_file().open("a+")
     except OSError as error:
         raise StartError(
             f"The data folder {data} cannot be written: {error.strerror}. Set STUDIO_DATA to another."
@@ -96,26 +109,34 @@ def only_one(data: Path) -> Iterator[None]:
 
 
 def check_port(host: str, port: int, name: str) -> None:
-    if not free(host, port):
-        raise StartError(f"Port {port} on {host} is taken by another program. Stop it or set {name} to another port.")
-
-
-def free(host: str, port: int) -> bool:
     try:
-        with socket.create_server((host, port)):
-            return True
-    except OSError:
-        return False
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"Port {port} on {host} is taken by another program. Stop it or set {name} to another port."
+            ) from error
+        variable = name if error.errno == errno.EACCES else "STUDIO_HOST"
+        raise StartError(
+            f"The studio cannot listen on {host}, port {port}: {error.strerror}. Set {variable} to another."
+        ) from error
 
 
 def serve_port(chosen: Settings) -> int:
-    """The wished port; another one when it is taken and nobody insisted on it."""
-    if free("127.0.0.1", chosen.serve_port):
-        return chosen.serve_port
-    if "STUDIO_SERVE_PORT" in os.environ:
-        check_port("127.0.0.1", chosen.serve_port, "STUDIO_SERVE_PORT")
+    """Any free port, so that two studios started at once share none, unless somebody insists on one."""
+    if "serve_port" not in chosen.model_fields_set:
+        return _free_port(chosen.port)
+    if chosen.serve_port == chosen.port:
+        raise StartError(f"STUDIO_PORT and STUDIO_SERVE_PORT are both {chosen.port}. Set one to another port.")
+    check_port("127.0.0.1", chosen.serve_port, "STUDIO_SERVE_PORT")
+    return chosen.serve_port
+
+
+def _free_port(but: int) -> int:
+    """The page's own port is still free at this time."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+        port = int(listener.getsockname()[1])
+        return port if port != but else _free_port(but)  # another one, since this one is held meanwhile
 
 
 def family(chosen: Settings, data: Path) -> list[Child]:
@@ -145,7 +166,7 @@ def family(chosen: Settings, data: Path) -> list[Child]:
 
 
 def address(chosen: Settings) -> str:
-    host = "127.0.0.1" if chosen.host in ("0.0.0.0", "::") else chosen.host  # noqa: S104
+    host = "127.0.0.1" if chosen.host == "0.0.0.0" else chosen.host  # noqa: S104
     return f"http://{host}:{chosen.port}"
 
 

@@ -26,7 +26,7 @@ from prolora.errors import StudioError
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 PAGES = (datasets, wizard, jobs, leaderboard, playground, adapters)
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost")
 CACHE_SECONDS = 3600
 
 
@@ -116,9 +116,10 @@ async def _send(make: Callable[[int], Path], adapter_id: int, form: str) -> Resp
 
 
 def _hosts() -> list[str]:
-    """On loopback, only its own names: a page elsewhere that rebinds its name to us gets nothing."""
-    host = settings().host
-    return [*LOOPBACK, "[::1]"] if host in LOOPBACK else ["*"]
+    """Only names of our own: a page elsewhere that rebinds its name to us gets nothing."""
+    chosen = settings()
+    allowed = (name.strip() for name in chosen.allowed_hosts.split(","))
+    return [*LOOPBACK, chosen.host, *(name for name in allowed if name)]
 
 
 def main() -> None:

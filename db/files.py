@@ -47,6 +47,11 @@ def uploads_dir() -> Path:
     return _made("uploads")
 
 
+def clear_uploads() -> None:
+    """What a studio that is gone left half-way."""
+    shutil.rmtree(uploads_dir())
+
+
 def dataset_dir(content_hash: str) -> Path:
     return _named("datasets", content_hash)
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.__main__ import StartError, serve_port
+from db import files
+from db.settings import Settings
 from tests.app.conftest import free_port
 
 START_SECONDS, STOP_SECONDS = 90, 20
@@ -111,6 +114,46 @@ def test_a_taken_port_is_named_and_nothing_is_started(env):
     )
     assert of_studio(env["STUDIO_DATA"]) == []
     assert not Path(env["STUDIO_DATA"], "studio.db").exists()
+
+
+def test_the_data_folder_is_for_nobody_else_to_read(env):
+    data = Path(env["STUDIO_DATA"])
+    with socket.create_server(("127.0.0.1", int(env["STUDIO_PORT"]))):
+        subprocess.run([sys.executable, "-m", "app"], env=env, umask=0o022, capture_output=True, check=False)
+    assert [oct(path.stat().st_mode & 0o777) for path in (data, data / "logs")] == ["0o700", "0o700"]
+    assert oct((data / "studio.lock").stat().st_mode & 0o777) == "0o600"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"STUDIO_PORT": "0"}, "STUDIO_PORT is '0': Input should be greater than or equal to 1."),
+        ({"STUDIO_PORT": "http"}, "STUDIO_PORT is 'http'"),
+        ({"STUDIO_HOST": "192.0.2.1"}, "Set STUDIO_HOST to another."),
+        ({"STUDIO_HOST": "::1"}, "Set STUDIO_HOST to another."),
+        ({"STUDIO_DATABASE_URL": "nonsense"}, "The database cannot be used"),
+    ],
+)
+def test_a_setting_that_cannot_be_ends_the_start_with_one_sentence(env, wrong, sentence):
+    process = launch({**env, **wrong})
+    said = words(process)
+    assert process.returncode == 1
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+
+
+def test_the_model_servers_port_is_any_free_one_unless_it_is_named(studio):
+    assert len({serve_port(Settings(port=7860)) for _ in range(5)}) > 1
+    named = free_port()
+    assert serve_port(Settings(port=7860, serve_port=named)) == named
+    with pytest.raises(StartError, match="are both"):
+        serve_port(Settings(port=named, serve_port=named))
+
+
+def test_what_was_left_of_an_upload_is_cleared(studio):
+    (files.uploads_dir() / "half").write_text("a part")
+    files.clear_uploads()
+    assert list(files.uploads_dir().iterdir()) == []
 
 
 def test_a_tether_kills_grandchildren_in_sessions_of_their_own(tmp_path):

@@ -12,6 +12,7 @@ from app.services import jobs
 from db import files
 from db.models import OWNER, Adapter
 from db.session import session
+from db.settings import settings
 
 FOREIGN = ("torch", "transformers", "peft", "worker")
 
@@ -38,6 +39,18 @@ def test_every_page_answers(client, path):
 
 
 def test_a_foreign_host_name_is_refused(client):
+    assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_a_studio_on_every_address_answers_only_to_its_own_names(studio, monkeypatch):
+    monkeypatch.setenv("STUDIO_HOST", "0.0.0.0")
+    monkeypatch.setenv("STUDIO_ALLOWED_HOSTS", "studio.example, ")
+    settings.cache_clear()
+    client = TestClient(create_app())
+    known = [
+        client.get("/healthz", headers={"Host": host}).status_code for host in ("127.0.0.1:7860", "studio.example")
+    ]
+    assert known == [200, 200]
     assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
 
 
