@@ -67,6 +67,9 @@ SMALL = TrainingDefaults(
     learning_rate=3e-3, epochs=6, batch_size=16, max_length=256, alpha=16, dropout=0.0, lora_rank=8, quantization="nf4"
 )
 SMALL_UNDER = 1024  # hidden size
+LONGEST_NAME = 255  # what a row holds of a base's name
+NUMBERS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+OPTIONAL_NUMBERS = ("num_key_value_heads", "head_dim")
 
 
 def llama(config: dict[str, Any]) -> Shapes:
@@ -120,29 +123,46 @@ CATALOGUE = (
 )
 
 
-def find(name_or_folder: str) -> BaseModel:
-    """A model of the catalogue by name, or the Llama in a local folder."""
+def find(name_or_folder: str | None) -> BaseModel:
+    """A model of the catalogue by name, or the Llama in a local folder; a cleared field says None."""
+    name = (name_or_folder or "").strip()
     for base in CATALOGUE:
-        if base.name == name_or_folder:
+        if base.name == name:
             return base
-    folder = Path(name_or_folder).expanduser()
-    if not name_or_folder.strip() or not folder.exists():
-        names = ", ".join(base.name for base in CATALOGUE)
-        raise BaseModelError(
-            f"There is no base model called “{name_or_folder}”. Choose {names}, or give the folder of a Llama."
-        )
+    folder = _folder(name)
+    if len(str(folder)) > LONGEST_NAME:
+        raise BaseModelError(f"The path {folder} is longer than {LONGEST_NAME} characters. Move the model to another.")
     shapes = check_folder(folder)
     defaults = SMALL if shapes.hidden < SMALL_UNDER else PAPER
-    source = str(folder.resolve())
-    return BaseModel(source, folder.resolve().name, source, shapes, defaults, local=True)
+    return BaseModel(str(folder), folder.name, str(folder), shapes, defaults, local=True)
+
+
+def _folder(name: str) -> Path:
+    """The whole path of what is there by this name."""
+    try:
+        folder = Path(name).expanduser()
+        if name and folder.exists():
+            return folder.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: no such user, or links that go in a circle
+        raise BaseModelError(f"“{name}” cannot be looked at ({error}). Give the folder of a Llama.") from error
+    names = ", ".join(base.name for base in CATALOGUE)
+    raise BaseModelError(f"There is no base model called “{name}”. Choose {names}, or give the folder of a Llama.")
 
 
 def check_folder(folder: Path) -> Shapes:
     """The shapes of the Llama in a folder; raises when a part of it is missing or of another kind."""
+    try:
+        return _check_folder(folder)
+    except OSError as error:
+        raise BaseModelError(f"{folder} cannot be read ({error}). Let the studio's user read it.") from error
+
+
+def _check_folder(folder: Path) -> Shapes:
     if not folder.is_dir():
         raise BaseModelError(f"{folder} is not a folder. Give the folder that holds config.json and the weights.")
     config = _config(folder)
-    kinds = config.get("architectures") or ["a model of no named kind"]
+    kinds = config.get("architectures")
+    kinds = kinds if isinstance(kinds, list) and kinds else ["a model of no named kind"]
     if "LlamaForCausalLM" not in kinds:
         raise BaseModelError(f"{folder} holds {', '.join(map(str, kinds))}; the studio trains LlamaForCausalLM only.")
     if config.get("quantization_config"):
@@ -173,9 +193,10 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _shapes(config: dict[str, Any], folder: Path) -> Shapes:
-    for field in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+    given = [field for field in OPTIONAL_NUMBERS if config.get(field) is not None]
+    for field in (*NUMBERS, *given):
         value = config.get(field)
-        if not isinstance(value, int) or value < 1:
+        if type(value) is not int or value < 1:  # True is an int too
             raise BaseModelError(f"{folder / 'config.json'} has no usable {field}: it must be a whole number above 0.")
     return llama(config)
 
@@ -185,7 +206,7 @@ def _check_weights(folder: Path) -> None:
     files = [folder / "model.safetensors"]
     if not files[0].is_file() and index.is_file():
         shards = _read_json(index).get("weight_map")
-        files = [folder / str(name) for name in sorted(set(shards.values()))] if isinstance(shards, dict) else []
+        files = [folder / name for name in sorted(set(map(str, shards.values())))] if isinstance(shards, dict) else []
         if not files:
             raise BaseModelError(f"{index} names no weight files. Copy the model again.")
     for path in files:

@@ -10,6 +10,8 @@ from prolora.errors import PlanError
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 Method = Literal["prolora", "lora"]
 Quantization = Literal["nf4", "none"]
+MOST = {"epochs": 1000, "batch_size": 4096, "max_length": 131072}
+SEEDS = 2**32  # how many numpy takes
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Plan:
         for name in ("alpha", "learning_rate", "epochs", "batch_size"):
             if not getattr(self, name) > 0:
                 raise PlanError(f"The {name.replace('_', ' ')} must be above 0, not {getattr(self, name)}.")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise PlanError(f"The {name.replace('_', ' ')} must be at most {most}, not {getattr(self, name)}.")
+        if not 0 <= self.seed < SEEDS:
+            raise PlanError(f"The seed must lie between 0 and {SEEDS - 1}, not {self.seed}.")
         if not 0 <= self.dropout < 1:
             raise PlanError(f"Dropout must lie between 0 and 1, not {self.dropout}.")
         if self.max_length < 16:

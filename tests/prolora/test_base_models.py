@@ -77,6 +77,11 @@ def test_weights_in_several_files_are_found(folder: Path) -> None:
         ("config.json", b"{}", "LlamaForCausalLM only"),
         ("config.json", json.dumps({**CONFIG, "architectures": ["GPT2LMHeadModel"]}).encode(), "GPT2LMHeadModel"),
         ("config.json", json.dumps({**CONFIG, "hidden_size": "64"}).encode(), "hidden_size"),
+        ("config.json", json.dumps({**CONFIG, "hidden_size": True}).encode(), "hidden_size"),
+        ("config.json", json.dumps({**CONFIG, "num_key_value_heads": "1"}).encode(), "num_key_value_heads"),
+        ("config.json", json.dumps({**CONFIG, "head_dim": True}).encode(), "head_dim"),
+        ("config.json", json.dumps({**CONFIG, "head_dim": 0}).encode(), "head_dim"),
+        ("config.json", json.dumps({**CONFIG, "architectures": 7}).encode(), "no named kind"),
         ("config.json", json.dumps({**CONFIG, "quantization_config": {"bits": 4}}).encode(), "already quantised"),
         ("model.safetensors", None, "has no weights"),
         ("model.safetensors", b"", "not a whole safetensors file"),
@@ -95,7 +100,20 @@ def test_a_folder_that_lacks_a_part_is_refused_with_a_sentence(
         find(str(folder))
 
 
-@pytest.mark.parametrize("name", ["", "  ", "llama-3", "/nowhere/at/all"])
-def test_an_unknown_name_is_refused_with_the_names_there_are(name: str) -> None:
+@pytest.mark.parametrize("name", [None, "", "  ", "llama-3", "/nowhere/at/all"])
+def test_an_unknown_name_is_refused_with_the_names_there_are(name: str | None) -> None:
     with pytest.raises(BaseModelError, match="llama-2-13b"):
         find(name)
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "x" * 300])
+def test_a_name_that_cannot_be_looked_at_is_refused_with_a_sentence(name: str) -> None:
+    with pytest.raises(BaseModelError, match="cannot be looked at"):
+        find(name)
+
+
+def test_a_folder_too_deep_for_its_path_to_be_kept_is_refused(folder: Path) -> None:
+    deep = folder / ("d" * 200) / ("e" * 100)
+    deep.mkdir(parents=True)
+    with pytest.raises(BaseModelError, match="longer than 255 characters"):
+        find(str(deep))
