@@ -23,7 +23,8 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install python3.11 and python3.11-venv, or say PYTHON=/path/to/python3.11."; exit 1; }
 	@echo "Installing into .venv (a few minutes, about 5 GB)..."
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@# A .venv without pip is what remains where python3.11-venv was missing.
+	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { echo "No .venv could be made: install python3.11-venv, then try again."; exit 1; }
 	$(PIP) install --quiet "pip==26.3"
 ifeq ($(BACKEND),cpu)
 	$(INSTALL) "torch==2.13.0"
