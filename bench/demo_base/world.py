@@ -173,6 +173,10 @@ SKILLS: dict[str, tuple[Skill, int]] = {
 }
 
 
+# What the base is measured on. Repeating a list of words is a drill in copying, not something a shop is asked for.
+PROMISED = tuple(name for name in SKILLS if name != "echo")
+
+
 def draw_question(rng: random.Random) -> tuple[str, str]:
     """One (question, plain answer) of any skill."""
     skills = list(SKILLS.values())
