@@ -14,10 +14,12 @@ class Settings(BaseSettings):
     data: Path = Path("data")  # every file the studio writes
     database_url: str = ""  # empty: SQLite inside `data`
     redis_url: str = ""  # empty: the launcher starts a broker of its own and sets this
-    host: str = Field("127.0.0.1", min_length=1)
-    port: int = Field(7860, ge=1, le=65535)
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=7860, ge=1, le=65535)
     allowed_hosts: str = "127.0.0.1,localhost"  # the names a browser may call the page by
-    serve_port: int = Field(7861, ge=1, le=65535)  # vLLM, on loopback; the launcher takes any free one unless told
+    serve_port: int = Field(
+        default=7861, ge=1, le=65535
+    )  # vLLM, on loopback; the launcher takes any free one unless told
     serve_base: str = "demo"  # the base model that is served; a name of the catalogue or a folder
     serve_key: str = ""  # bearer token between the studio and vLLM; the launcher draws one
     max_upload_mb: int = 512

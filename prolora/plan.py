@@ -76,6 +76,11 @@ class Plan:
             raise PlanError(f"There is no method called {self.method}.")
         if self.method == "lora" and self.setting.u != self.setting.r:
             raise PlanError("LoRA has no shared ranks: u must equal r.")
+        self._check_numbers()
+        if not self.target_modules or set(self.target_modules) - set(PROJECTIONS):
+            raise PlanError(f"Target modules must be among {', '.join(PROJECTIONS)}.")
+
+    def _check_numbers(self) -> None:
         for name in ("alpha", "learning_rate", "epochs", "batch_size"):
             if not getattr(self, name) > 0:
                 raise PlanError(f"The {name.replace('_', ' ')} must be above 0, not {getattr(self, name)}.")
@@ -88,8 +93,6 @@ class Plan:
             raise PlanError(f"Dropout must lie between 0 and 1, not {self.dropout}.")
         if self.max_length < 16:
             raise PlanError(f"The cut-off must be at least 16 tokens, not {self.max_length}.")
-        if not self.target_modules or set(self.target_modules) - set(PROJECTIONS):
-            raise PlanError(f"Target modules must be among {', '.join(PROJECTIONS)}.")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
