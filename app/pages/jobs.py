@@ -74,10 +74,12 @@ def show(job_id: int | None, drawn: Any) -> list[Any]:
 
 @told
 def cancel_it(job_id: int) -> None:
-    if jobs.cancel(job_id):
-        gr.Info("The job stops as soon as its current step is done.")
-    else:
+    if not jobs.cancel(job_id):
         gr.Info("The job had ended already.")
+    elif jobs.detail(job_id).line.finished:
+        gr.Info("The job is cancelled.")
+    else:
+        gr.Info("The job stops as soon as its current step is done.")
 
 
 def _overview(lines: list[jobs.Line]) -> str:

@@ -175,6 +175,7 @@ def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: St
     pickers.cards.input(pick, [pickers.cards, *fields], [form.setting, notes.offer], show_progress=quiet)
     for field in fields:
         field.change(summary, fields, [notes.dataset, notes.rail], show_progress=quiet, trigger_mode="always_last")
+        field.change(lambda: gr.Button(interactive=True), None, [steps.start], show_progress=quiet)
     form.twin.change(lambda twin: "Train both" if twin else "Train", [form.twin], [steps.start], show_progress=quiet)
     for number_of, (button, check) in enumerate(
         zip(steps.forward, (check_data, check_base, check_budget), strict=True), 1
@@ -280,7 +281,7 @@ def check_budget(*values: Any) -> Any:
 
 @told
 def start(*values: Any) -> tuple[str, Any]:
-    """The button rests once the jobs are queued, so that a second click starts nothing twice."""
+    """The button then rests until a field changes, so that a second click starts nothing twice."""
     ids = jobs.start(jobs.Choice(*values))
     words = "Both jobs are queued." if len(ids) > 1 else "The job is queued."
     watch = link(address(ids[0]), "Watch it" if len(ids) == 1 else "Watch them", "button")

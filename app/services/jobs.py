@@ -5,11 +5,12 @@ import secrets
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import isfinite
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app.services.planning import offer, setting_of
+from app.services.planning import Offer, offer
 from db import files, scores
 from db import jobs as rows
 from db.models import OWNER, Adapter, Dataset, Job, Score, Status
@@ -123,7 +124,7 @@ def start(choice: Choice) -> list[int]:
     if choice.dataset is None:
         raise PlanError("Choose a dataset first: there is nothing to train on.")
     offered = offer(choice.base, choice.budget)
-    plan = _plan(choice, offered.base)
+    plan = _plan(choice, offered)
     plans = [plan]
     if choice.twin:
         plans.append(replace(plan, method="lora", setting=offered.lora.setting))
@@ -198,10 +199,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _plan(choice: Choice, base: BaseModel) -> Plan:
+def _plan(choice: Choice, offered: Offer) -> Plan:
+    """A setting of another budget gives way to the best of this one, as in the summary."""
+    base = offered.base
     return Plan(
         method="prolora",
-        setting=setting_of(choice.setting),
+        setting=offered.choice(choice.setting).setting,
         base_model=base.name,
         quantization=choice.quantization,
         alpha=base.defaults.alpha,
@@ -216,7 +219,7 @@ def _plan(choice: Choice, base: BaseModel) -> Plan:
 
 def _number(value: float | None, what: str) -> float:
     """A cleared field arrives as None."""
-    if value is None:
+    if value is None or not isfinite(value):
         raise PlanError(f"The {what} is empty. Give a number.")
     return value
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from prolora.base_models import CATALOGUE, BaseModel, TrainingDefaults, find
 from prolora.budget import adapters_in, parse_budget
-from prolora.errors import PlanError
 from prolora.plan import Setting
 from prolora.planner import Facts, Suggestion, suggest
 
@@ -54,14 +53,6 @@ def offer(base_name: str, budget: str) -> Offer:
 
 def key_of(setting: Setting) -> str:
     return f"{setting.r},{setting.u},{setting.m},{setting.n}"
-
-
-def setting_of(key: str) -> Setting:
-    try:
-        r, u, m, n = (int(part) for part in key.split(","))
-    except ValueError as error:
-        raise PlanError(f"“{key}” is not a setting. Choose one of the suggestions.") from error
-    return Setting(r, u, m, n)
 
 
 def fits_in_20_gib(suggestion: Suggestion) -> int:

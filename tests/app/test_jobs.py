@@ -3,7 +3,7 @@ from dataclasses import fields, replace
 import pytest
 
 from app.pages.wizard import Form
-from app.services import jobs
+from app.services import jobs, planning
 from app.services.jobs import Choice
 from db import jobs as rows
 from db.models import Job, Status
@@ -45,7 +45,7 @@ def test_without_a_twin_there_is_one_job(choice):
         ({"epochs": None}, "number of epochs is empty"),
         ({"budget": "3"}, "too small"),
         ({"budget": "10B"}, "full fine-tuning"),
-        ({"setting": ""}, "not a setting"),
+        ({"learning_rate": float("inf")}, "learning rate is empty"),
         ({"batch_size": 0}, "batch size"),
     ],
 )
@@ -53,6 +53,11 @@ def test_a_choice_that_cannot_be_starts_nothing_and_says_why(choice, change, wor
     with pytest.raises(PlanError, match=words):
         jobs.start(replace(choice, **change))
     assert jobs.listing() == []
+
+
+def test_a_setting_of_another_budget_gives_way_to_the_best_of_this_one(choice):
+    (job_id,) = jobs.start(replace(choice, budget="rank 4", twin=False))
+    assert jobs.detail(job_id).plan.setting == planning.offer("demo", "rank 4").choices[0].setting
 
 
 def test_a_queued_job_is_cancelled_at_once(choice):

@@ -37,4 +37,4 @@ def test_the_suggestions_are_those_of_the_planner():
     offer = planning.offer("demo", "rank 8")
     assert offer.budget == 155_648
     assert offer.lora.setting == Setting.lora(8)
-    assert planning.setting_of(planning.key_of(offer.choices[0].setting)) == offer.choices[0].setting
+    assert offer.choice(planning.key_of(offer.choices[1].setting)) == offer.choices[1]
