@@ -1,7 +1,8 @@
 """The web process: our own routes first, the pages mounted last at "/"."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from app.pages import adapters, datasets, home, jobs, leaderboard, playground, w
 from app.pages.theme import theme
 from app.services import adapters as adapter_files
 from app.services import chat
+from app.services import datasets as dataset_files
 from db import files
 from db.session import session
 from db.settings import settings
@@ -37,6 +39,7 @@ def create_app() -> FastAPI:
     app.get("/logo.svg")(logo)
     app.get("/download/adapter/{adapter_id}/compact.zip")(download_compact)
     app.get("/download/adapter/{adapter_id}/expanded.zip")(download_expanded)
+    app.get("/download/dataset/{dataset_id}/rejects.jsonl")(download_rejects)
     mount(app)
     # Outside of Gradio's own: with a Host other than localhost that one lets any origin in, with credentials.
     app.add_middleware(CORSMiddleware, allow_origins=[])
@@ -105,14 +108,28 @@ async def download_expanded(adapter_id: int) -> Response:
     return await _send(adapter_files.expanded_zip, adapter_id, "expanded")
 
 
+def download_rejects(dataset_id: int) -> FileResponse:
+    with _not_found():
+        path = dataset_files.rejects_file(dataset_id)
+    return FileResponse(path, media_type="application/jsonl", filename=f"dataset-{dataset_id}-rejects.jsonl")
+
+
 async def _send(make: Callable[[int], Path], adapter_id: int, form: str) -> Response:
-    try:
+    with _not_found():
         line = await run_in_threadpool(adapter_files.find_adapter, adapter_id)
         path = await run_in_threadpool(make, adapter_id)
-    except StudioError as error:
-        raise HTTPException(404, escape(str(error))) from error
     remove = BackgroundTask(path.unlink, missing_ok=True)
     return FileResponse(path, media_type="application/zip", filename=f"{line.name}-{form}.zip", background=remove)
+
+
+@contextmanager
+def _not_found() -> Iterator[None]:
+    try:
+        yield
+    except StudioError as error:
+        raise HTTPException(404, escape(str(error))) from error
+    except OverflowError as error:  # SQLite's word for a number of more than 64 bits
+        raise HTTPException(404, "Nothing has so large a number.") from error
 
 
 def _hosts() -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.edge import wanted_id
+from app.pages.edge import told, wanted_id
 from app.pages.frame import navigation
 from app.pages.joblines import address
 from app.pages.show import Column, ago, empty, heading, link, megabytes, method, number, table
@@ -32,14 +32,15 @@ def build(page: gr.Blocks) -> None:
     page.load(show, None, [content], show_progress="hidden")
 
 
+@told
 def show(request: gr.Request) -> Any:
-    lines, wanted = adapters.listing(), wanted_id(request)
+    wanted = wanted_id(request)
+    lines = adapters.listing() if wanted is None else [adapters.find_adapter(wanted)]
     if not lines:
         button = link("/wizard", "Make an adapter", "button")
         return heading(TITLE, LEAD) + empty("No adapter yet", "A training job leaves one here when it is done.", button)
-    chosen = [line for line in lines if line.id == wanted]
-    rows = table(COLUMNS, (_row(line) for line in chosen or lines), ident="adapters-table")
-    every = f'<p class="crumbs">{link("/adapters", "All adapters")}</p>' if chosen else ""
+    rows = table(COLUMNS, map(_row, lines), ident="adapters-table")
+    every = "" if wanted is None else f'<p class="crumbs">{link("/adapters", "All adapters")}</p>'
     return every + heading(TITLE, LEAD) + rows
 
 

@@ -65,8 +65,8 @@ def build(page: gr.Blocks) -> None:
         done = gr.HTML(elem_id="kept")
         rows = gr.HTML(elem_id="datasets")
     shown = [held, incoming, name, form, *parts, report, done]
-    upload.upload(receive, [upload], [upload, *shown])
-    sample.click(use_sample, None, shown)
+    upload.upload(receive, [upload, held], [upload, *shown])
+    sample.click(use_sample, [held], shown)
     form.input(change_form, [held, form], [*parts, report])
     for part in parts:
         part.input(map_fields, [held, form, *parts], [report])
@@ -104,24 +104,27 @@ def _row(line: datasets.Line) -> tuple[str, ...]:
 
 
 @told
-def receive(path: str | None) -> list[Any]:
+def receive(path: str | None, held: Upload | None) -> list[Any]:
     """Gradio's own copy is left to its cleaning; ours is private."""
     if path is None:
         return [gr.skip()] * 9
-    return [gr.File(value=None), *_arrived(datasets.receive(Path(path), Path(path).name))]
+    return [gr.File(value=None), *_arrived(datasets.receive(Path(path), Path(path).name), held)]
 
 
 @told
-def use_sample() -> list[Any]:
-    return _arrived(datasets.sample())
+def use_sample(held: Upload | None) -> list[Any]:
+    return _arrived(datasets.sample(), held)
 
 
-def _arrived(upload: Upload) -> list[Any]:
+def _arrived(upload: Upload, held: Upload | None) -> list[Any]:
+    """What was held before and never kept gives way."""
     try:
         preview = datasets.preview(upload)
     except BaseException:
         datasets.discard(upload)
         raise
+    if held is not None:
+        datasets.discard(held)
     form: Form = preview.mapping.form if preview.mapping else "alpaca"
     return [
         upload,

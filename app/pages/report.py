@@ -41,7 +41,7 @@ def detail_html(detail: Detail) -> str:
         + _counts(line.kept, line.rejected, line.held_out)
         + more
         + _samples(detail.samples)
-        + _rejects(detail.rejects, line.rejected)
+        + _rejects(detail.rejects, line.rejected, f"/download/dataset/{line.id}/rejects.jsonl")
     )
 
 
@@ -73,7 +73,7 @@ def _piece(text: str, trained: bool) -> str:
     return f'<mark class="trained">{shown}</mark>' if trained else f"<span>{shown}</span>"
 
 
-def _rejects(rejects: tuple[Reject, ...], total: int) -> str:
+def _rejects(rejects: tuple[Reject, ...], total: int, address: str = "") -> str:
     if not rejects:
         return ""
     rows = (
@@ -81,5 +81,6 @@ def _rejects(rejects: tuple[Reject, ...], total: int) -> str:
         for reject in rejects
     )
     first = f" The first {len(rejects)} are shown." if total > len(rejects) else ""
-    words = f'<p class="lead">Mend them in the file, or go on without them.{first}</p>'
+    every = f" {link(address, 'Take them all away')}" if address else ""
+    words = f'<p class="lead">Mend them in the file, or go on without them.{first}{every}</p>'
     return f"<section><h2>Left out</h2>{words}{table(REJECTS, rows, ident='rejects')}</section>"

@@ -149,12 +149,23 @@ def listing() -> list[Line]:
 
 def detail(dataset_id: int) -> Detail:
     with session() as s:
-        dataset = s.get(Dataset, dataset_id)
-        if dataset is None or dataset.owner_id != OWNER:
-            raise DatasetError(f"There is no dataset number {dataset_id}. It may be in another data folder.")
+        dataset = _mine(s, dataset_id)
         line, digest, mapping = _line(s, dataset), dataset.content_hash, dataset.mapping
     rows = read_rows(files.dataset_rows(digest))
     return Detail(line, digest, mapping, _read_rejects(files.dataset_rejects(digest)), _samples(rows))
+
+
+def rejects_file(dataset_id: int) -> Path:
+    """Every row that was left out, with its line and the reason."""
+    with session() as s:
+        return files.dataset_rejects(_mine(s, dataset_id).content_hash)
+
+
+def _mine(s: Session, dataset_id: int) -> Dataset:
+    dataset = s.get(Dataset, dataset_id)
+    if dataset is None or dataset.owner_id != OWNER:
+        raise DatasetError(f"There is no dataset number {dataset_id}. It may be in another data folder.")
+    return dataset
 
 
 def _path(upload: Upload) -> Path:

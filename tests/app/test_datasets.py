@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from app.pages.datasets import use_sample
 from app.pages.report import preview_html
 from app.services import datasets
 from db import files
@@ -40,6 +41,12 @@ def test_good_rows_are_kept_and_bad_ones_listed_with_their_lines(studio, tmp_pat
     assert [reject.line for reject in detail.rejects] == [4, 5]
     assert len(read_rows(files.dataset_rows(detail.content_hash))) == 30
     assert files.dataset_source(detail.content_hash, "jsonl").read_text() == text
+
+
+def test_a_file_that_was_never_kept_gives_way_to_the_next(studio):
+    first = use_sample(None)[0]
+    second = use_sample(first)[0]
+    assert [path.name for path in files.uploads_dir().iterdir()] == [second.key]
 
 
 def test_the_same_rows_again_are_the_same_dataset(studio, tmp_path):

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import zipfile
@@ -8,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from app.services import jobs
+from app.services import datasets, jobs
 from db import files
 from db.models import OWNER, Adapter
 from db.session import session
@@ -79,6 +80,20 @@ def test_an_adapter_that_is_not_there_is_not_found(client):
     reply = client.get("/download/adapter/5/expanded.zip")
     assert reply.status_code == 404
     assert reply.json()["detail"] == "There is no adapter number 5."
+
+
+@pytest.mark.parametrize("path", ["adapter/{}/compact.zip", "adapter/{}/expanded.zip", "dataset/{}/rejects.jsonl"])
+def test_a_number_too_large_for_any_row_is_not_found(client, path):
+    assert client.get("/download/" + path.format(10**30)).status_code == 404
+
+
+def test_all_that_was_left_out_of_a_dataset_is_downloaded(client, tmp_path):
+    path = tmp_path / "sums.jsonl"
+    path.write_text('{"instruction": "Why?", "output": "So."}\n{"instruction": "How?", "output": "Thus."}\nnot json\n')
+    kept = datasets.keep(datasets.receive(path, path.name), "Sums")
+    (reject,) = client.get(f"/download/dataset/{kept.id}/rejects.jsonl").text.splitlines()
+    assert json.loads(reject)["line"] == 3
+    assert client.get("/download/dataset/99/rejects.jsonl").status_code == 404
 
 
 def stored_adapter(job_id: int) -> int:
