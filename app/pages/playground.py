@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.pages.edge import told
 from app.pages.frame import navigation
 from app.pages.show import chip, heading
 from app.services import chat
@@ -84,16 +85,20 @@ def _column(side: str) -> tuple[gr.Dropdown, gr.Chatbot, gr.HTML]:
     return picker, talk, stats
 
 
+@told
 def enter(request: gr.Request) -> list[Any]:
-    """PRoLoRA left and its LoRA right, unless the address names others."""
+    """PRoLoRA left and its LoRA right, unless the address names others; one that is not served is chosen by nobody."""
     models = chat.models()
     names = [model.name for model in models]
     choices = [(model.title, model.name) for model in models]
     first = {method: next((m.name for m in models if m.method == method), names[0]) for method in ("prolora", "lora")}
     pickers = []
     for side, method in zip(SIDES, ("prolora", "lora"), strict=True):
-        asked = request.query_params.get(side)
-        pickers.append(gr.Dropdown(choices, value=asked if asked in names else first[method]))
+        asked = request.query_params.get(side, first[method])
+        served = asked in names
+        pickers.append(
+            gr.Dropdown(choices, value=asked if served else None, info="" if served else chat.why_not(asked))
+        )
     return [*pickers, *look()]
 
 
@@ -116,11 +121,19 @@ def idle() -> tuple[Any, Any]:
 
 
 async def answer(
-    prompt: str, left: str, right: str, talk_left: History, talk_right: History, temperature: float, most: int
+    prompt: str,
+    left: str | None,
+    right: str | None,
+    talk_left: History,
+    talk_right: History,
+    temperature: float,
+    most: int,
 ) -> AsyncIterator[list[Any]]:
     """One generator for both columns: two listeners on one trigger would run one after the other."""
     if not prompt.strip():
         raise gr.Error("Write something to send first.", duration=5, print_exception=False)
+    if not left or not right:
+        raise gr.Error("Choose a model on both sides first.", duration=5, print_exception=False)
     talks = [[*talk, {"role": "user", "content": prompt}] for talk in (talk_left, talk_right)]
     first, second = (Turn(model, _messages(talk)) for model, talk in zip((left, right), talks, strict=True))
     busy = (gr.Button(visible=False), gr.Button(visible=True))

@@ -97,6 +97,15 @@ def models() -> list[Model]:
     return [Model(base.name, f"{base.title}, without an adapter", ""), *adapters]
 
 
+def why_not(name: str) -> str:
+    """Why a model that was asked for is not among those that answer."""
+    with session() as s:
+        base = s.scalar(select(Adapter.base_model).where(Adapter.owner_id == OWNER, Adapter.name == name))
+    if base is None:
+        return "The address names a model that is not here. Choose another."
+    return f"{name} is for the base {_title(base)}; the server holds {_title(settings().serve_base)}."
+
+
 def _title(base: str) -> str:
     try:
         return find(base).title

@@ -6,11 +6,15 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import gradio as gr
 import pytest
+import starlette.requests
 
-from app.services import chat
+from app.pages import playground
+from app.services import chat, jobs
 from app.services.chat import Options, Reply, Turn
 from db.settings import settings
+from tests.app.test_main import stored_adapter
 
 both_in = threading.Barrier(2, timeout=5)
 
@@ -83,6 +87,32 @@ def test_a_server_that_is_not_there_is_said_to_be_starting(studio, monkeypatch):
     left, right = ask("a", "b")[-1]
     assert left.error == right.error
     assert "starting" in str(left.error)
+
+
+def test_an_adapter_of_another_base_is_said_to_be_so_and_not_chosen(studio, choice, monkeypatch):
+    stored_adapter(jobs.start(choice)[0])
+    monkeypatch.setenv("STUDIO_SERVE_BASE", "llama-2-7b")
+    settings.cache_clear()
+    request = gr.Request(starlette.requests.Request({"type": "http", "query_string": b"left=tickets-1", "headers": []}))
+    left, right, *_ = playground.enter(request)
+    assert (left.value, right.value) == (None, "llama-2-7b")
+    assert left.info == "tickets-1 is for the base Demo shop support (3.4M); the server holds LLaMA-2 7B."
+
+
+def test_a_side_without_a_model_is_not_sent(studio):
+    async def send() -> None:
+        async for _ in playground.answer("Hello", None, "demo", [], [], 0.0, 8):
+            pass
+
+    with pytest.raises(gr.Error, match="Choose a model on both sides"):
+        asyncio.run(send())
+
+
+def test_a_served_base_that_is_not_there_is_a_toast(studio, monkeypatch):
+    monkeypatch.setenv("STUDIO_SERVE_BASE", "nothing")
+    settings.cache_clear()
+    with pytest.raises(gr.Error, match="no base model called"):
+        playground.enter(gr.Request())
 
 
 def test_the_base_can_be_asked_before_there_is_any_adapter(studio):
