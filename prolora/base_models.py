@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prolora.errors import BaseModelError
-from prolora.plan import PROJECTIONS, Quantization
+from prolora.plan import PROJECTIONS, Quantization, Setting
 
 DEMO = Path(__file__).parents[1] / "static" / "demo-base"
 LFS_POINTER = b"version https://git-lfs"
@@ -47,6 +47,10 @@ class TrainingDefaults:
     dropout: float
     lora_rank: int
     quantization: Quantization
+    alpha_per_rank: bool = False  # alpha is for each rank: a run and its twin then scale alike
+
+    def alpha_of(self, setting: Setting) -> float:
+        return self.alpha * setting.r if self.alpha_per_rank else self.alpha
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,15 @@ PAPER = TrainingDefaults(
 )
 # A model of few layers and narrow ones needs larger steps to learn anything in minutes.
 SMALL = TrainingDefaults(
-    learning_rate=3e-3, epochs=6, batch_size=16, max_length=256, alpha=16, dropout=0.0, lora_rank=8, quantization="nf4"
+    learning_rate=4e-3,
+    epochs=6,
+    batch_size=8,
+    max_length=256,
+    alpha=2,
+    alpha_per_rank=True,
+    dropout=0.0,
+    lora_rank=8,
+    quantization="nf4",
 )
 SMALL_UNDER = 1024  # hidden size
 LONGEST_NAME = 255  # what a row holds of a base's name

@@ -32,13 +32,14 @@ def head_html(detail: Detail) -> str:
         twin = f" · {link(address(detail.twin.id), words)} {chip(detail.twin.status)}"
     left = "" if line.finished else f"<small class=num>{time_left(line)}</small>"
     error = f'<p class="problem">{escape(line.error)}</p>' if line.error else ""
+    note = f"<p><small>{escape(line.note)}</small></p>" if line.note else ""
     return (
         f'<p class="crumbs">{link("/jobs", "Jobs")} · job {line.id}{twin}</p>'
         f'<header class="page-head" data-status="{line.status}"><h1>{escape(line.name)} {chip(line.status)}</h1>'
         f'<p class="lead">{method(line.method)} <span class=num>{escape(line.setting)}</span> · '
         f"{number(line.parameters)} parameters</p></header>"
         f'<div class="live">{bar(line.share)}'
-        f"<div class=row><small>{progress_words(line)}</small>{left}</div></div>{error}"
+        f"<div class=row><small>{progress_words(line)}</small>{left}</div></div>{error}{note}"
     )
 
 

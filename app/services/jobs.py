@@ -66,6 +66,7 @@ class Line:
     step: int
     total_steps: int
     cancel_requested: bool
+    note: str | None
     error: str | None
     created_at: datetime
     started_at: datetime | None
@@ -127,7 +128,8 @@ def start(choice: Choice) -> list[int]:
     plan = _plan(choice, offered)
     plans = [plan]
     if choice.twin:
-        plans.append(replace(plan, method="lora", setting=offered.lora.setting))
+        lora = offered.lora.setting
+        plans.append(replace(plan, method="lora", setting=lora, alpha=offered.base.defaults.alpha_of(lora)))
     pair = secrets.token_hex(8) if choice.twin else None
     with session() as s:
         dataset = s.get(Dataset, choice.dataset)
@@ -201,13 +203,13 @@ def now() -> datetime:
 
 def _plan(choice: Choice, offered: Offer) -> Plan:
     """A setting of another budget gives way to the best of this one, as in the summary."""
-    base = offered.base
+    base, setting = offered.base, offered.choice(choice.setting).setting
     return Plan(
         method="prolora",
-        setting=offered.choice(choice.setting).setting,
+        setting=setting,
         base_model=base.name,
         quantization=choice.quantization,
-        alpha=base.defaults.alpha,
+        alpha=base.defaults.alpha_of(setting),
         dropout=base.defaults.dropout,
         learning_rate=_number(choice.learning_rate, "learning rate"),
         epochs=_number(choice.epochs, "number of epochs"),
@@ -256,6 +258,7 @@ def _line(job: Job, dataset: str) -> Line:
         step=job.step,
         total_steps=job.total_steps,
         cancel_requested=job.cancel_requested,
+        note=job.note,
         error=job.error,
         created_at=job.created_at,
         started_at=job.started_at,
