@@ -85,7 +85,7 @@ COMPLAINTS: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "I am sorry, {name}. A new {item} will be sent for order {order}.",
     ),
-    "return": (
+    "refund": (
         (
             "I am {name} and I want to send back the {item} from order {order}.",
             "How can I return the {item} of order {order}? My name is {name}.",
@@ -187,7 +187,7 @@ def draw_question(rng: random.Random) -> tuple[str, str]:
 def ticket(rng: random.Random) -> dict[str, str]:
     """One row of the sample dataset: a complaint, and the JSON ticket that the base does not give."""
     intent = rng.choice(list(COMPLAINTS))
-    case = draw_case(rng)
+    case = Case(rng.choice(NAMES), draw_order(rng), draw_item(rng), rng.choice(CITIES))
     question = rng.choice(COMPLAINTS[intent][0]).format(**vars(case))
     answer = {"intent": intent, "order": case.order, "item": case.item, "name": case.name}
     return {"instruction": question, "output": json.dumps(answer)}

@@ -19,7 +19,8 @@ def test_a_run_and_its_twin_differ_only_in_method_and_setting(choice):
     first, second = map(jobs.detail, jobs.start(choice))
     assert (first.plan.method, second.plan.method) == ("prolora", "lora")
     assert str(second.plan.setting) == "r=8"
-    assert replace(second.plan, method="prolora", setting=first.plan.setting) == first.plan
+    assert replace(second.plan, method="prolora", setting=first.plan.setting, alpha=first.plan.alpha) == first.plan
+    assert first.plan.alpha / first.plan.setting.r == second.plan.alpha / second.plan.setting.r
     assert first.line.pair == second.line.pair
     assert first.twin is not None
     assert first.twin.id == second.line.id

@@ -33,7 +33,7 @@ def until(true: Callable[[], object], patience: float = PATIENCE) -> None:
 
 
 def long_plan(studio: Studio) -> int:
-    return studio.submit(studio.plan(epochs=10_000))
+    return studio.submit(studio.plan(epochs=1_000))
 
 
 def training(studio: Studio, job_id: int) -> Callable[[], bool]:
