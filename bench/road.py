@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from app.services import chat, datasets, jobs, leaderboard, planning
+from db import broker
 from db.settings import settings
 from prolora.base_models import find
 
@@ -64,6 +65,9 @@ def studio() -> Iterator[None]:
     try:
         if process.stdout is None or "http://" not in process.stdout.readline():
             raise RuntimeError("The studio did not start.")
+        # The launcher's own broker: named only now, since a named one would not be started.
+        os.environ["STUDIO_REDIS_URL"] = broker.choose().url
+        settings.cache_clear()
         yield
     finally:
         process.send_signal(signal.SIGINT)
