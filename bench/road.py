@@ -78,7 +78,7 @@ def train() -> dict[str, Any]:
     """One job alone, then a run with its twin; the studio's defaults, by the service that the wizard calls."""
     upload = datasets.sample()
     dataset = datasets.keep(upload, "Tickets", datasets.preview(upload).mapping).id
-    alone, alone_ids = timed(lambda: run(dataset, twin=False))
+    alone, _ = timed(lambda: run(dataset, twin=False))
     both, both_ids = timed(lambda: run(dataset, twin=True))
     scores = {
         f"{entry.method} exact match": [entry.base_scores["exact_match"], entry.scores["exact_match"]]
