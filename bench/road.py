@@ -89,7 +89,6 @@ def train() -> dict[str, Any]:
         "one job to its row": alone,
         "both twins to their rows": both,
         "base and adapter": scores,
-        "n": len(alone_ids),
     }
 
 
