@@ -1,12 +1,15 @@
 """The configuration that PEFT saves beside a PRoLoRA adapter."""
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from peft import PeftConfig, PeftType
 
+from prolora.errors import PlanError
+from prolora.layout import Axis, Layout, of_pattern
 from prolora.plan import Setting
+
+FORMAT = 1  # of adapter_config.json and the tensors beside it; docs/adapter-format.md says what it holds
 
 
 def _help(text: str) -> dict[str, str]:
@@ -28,6 +31,23 @@ class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
     rectify: bool = field(
         default=True, metadata=_help("Start the chunk by the full fan-in; without it this is PRoLoRA^-i.")
     )
+    share_along: Axis = field(
+        default="hidden", metadata=_help("The dimension that the copies fill; 'rank' is a sibling of Table 4.")
+    )
+    rotate_along: Axis = field(
+        default="rank", metadata=_help("The dimension that copies are rolled along; 'hidden' is a sibling of Table 4.")
+    )
+    scale_unshared: bool = field(
+        default=False, metadata=_help("Train one scalar for each unshared rank (the paper's section 6).")
+    )
+    setting_pattern: dict[str, dict[str, int]] = field(
+        default_factory=dict,
+        metadata=_help("Other r, u, m, n for the modules whose names end in, or match, a key: {'q_proj': {'u': 8}}."),
+    )
+    alpha_pattern: dict[str, float] = field(
+        default_factory=dict, metadata=_help("Another lora_alpha for the modules whose names end in, or match, a key.")
+    )
+    format_version: int = field(default=FORMAT, metadata=_help("Version of the file format."))
     init_weights: bool = field(
         default=True, metadata=_help("Start from the unchanged model; False fills B as well, for tests.")
     )
@@ -55,12 +75,13 @@ class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
         for name in ("layers_to_transform", "layers_pattern"):
             if isinstance(self.target_modules, str) and getattr(self, name) is not None:
                 raise ValueError(f"`{name}` cannot be used when `target_modules` is a pattern.")
-        setting = self.setting  # refuses what cannot be
-        if self.rotate and not setting.rolls_are_distinct:
-            warnings.warn(
-                f"With {setting} some of the rolled copies are alike: fewer shares would serve as well.",
-                stacklevel=3,
+        if type(self.format_version) is not int or not 1 <= self.format_version <= FORMAT:
+            raise PlanError(
+                f"format_version is {self.format_version!r}; this prolora reads 1 to {FORMAT}. Install a newer one."
             )
+        for pattern in self.setting_pattern:
+            self.layout_of(pattern)  # refuses what cannot be
+        self.layout_of("")
 
     def to_dict(self) -> dict[str, Any]:
         """What is saved; sets in order, so that equal adapters are equal files with equal content hashes."""
@@ -68,11 +89,18 @@ class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
 
     @property
     def setting(self) -> Setting:
+        """Of every module that no pattern names."""
         return Setting(self.r, self.u, self.m, self.n)
 
-    @property
-    def scaling(self) -> float:
-        return self.lora_alpha / (self.r**0.5 if self.use_rslora else self.r)
+    def layout_of(self, module: str) -> Layout:
+        """What is stored of the module of this full name; its own pattern comes before the setting of all."""
+        return Layout.of(vars(self), module)
+
+    def scaling_of(self, module: str) -> float:
+        """alpha / r, or alpha / sqrt(r) by rsLoRA, with the full rank r of the module."""
+        alpha = of_pattern(self.alpha_pattern, module, self.lora_alpha)
+        rank = self.layout_of(module).setting.r
+        return float(alpha / (rank**0.5 if self.use_rslora else rank))
 
 
 def _unordered(modules: list[str] | str | None) -> list[str] | str | None:

@@ -5,7 +5,7 @@ class StudioError(Exception):
     """Something a person can mend; its text says what, where and what to do."""
 
 
-class PlanError(StudioError):
+class PlanError(StudioError, ValueError):
     """A setting, a budget or a training choice that cannot be."""
 
 

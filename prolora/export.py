@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,9 +14,9 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from prolora.errors import StudioError
-from prolora.factor import chunk_width, stride, unfold
-from prolora.plan import Setting
+from prolora.errors import PlanError, StudioError
+from prolora.factor import unfold
+from prolora.layout import Layout
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Fields that mean the same to both methods.
@@ -83,38 +82,45 @@ def lora_config(config: dict[str, Any]) -> dict[str, Any]:
     common = {name: config[name] for name in COMMON if name in config}
     if common.get("bias") == "prolora_only":
         common["bias"] = "lora_only"
-    return common | {"peft_type": "LORA", "inference_mode": True, "init_lora_weights": True, "fan_in_fan_out": False}
+    ranks = {key: own["r"] for key, own in (config.get("setting_pattern") or {}).items() if "r" in own}
+    return common | {
+        "peft_type": "LORA",
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "fan_in_fan_out": False,
+        "rank_pattern": ranks,
+        "alpha_pattern": config.get("alpha_pattern") or {},
+    }
 
 
 def lora_tensors(config: dict[str, Any], stored: dict[str, Tensor]) -> dict[str, Tensor]:
     """The full factors under PEFT's names for LoRA; tensors that are no adapter's pass unchanged."""
-    setting = _setting(config)
-    rotate = config.get("rotate", True)
     tensors = {name: tensor for name, tensor in stored.items() if ".prolora_" not in name}
     for module in (name.removesuffix(".prolora_A_u") for name in stored if name.endswith(".prolora_A_u")):
-        a_u, a_0, b_u, b_0 = (stored[f"{module}.prolora_{part}"] for part in ("A_u", "A_0", "B_u", "B_0"))
-        _check_shapes(module, setting, a_u, a_0)
-        _check_shapes(module, replace(setting, m=setting.n), b_u.T, b_0.T)
-        a_step, b_step = (stride(setting.shared, rate) if rotate else 0 for rate in (setting.m, setting.n))
-        tensors[f"{module}.lora_A.weight"] = unfold(a_u, a_0, setting.m, a_step).contiguous()
-        tensors[f"{module}.lora_B.weight"] = unfold(b_u.T, b_0.T, setting.n, b_step).T.contiguous()
+        layout = _layout(config, module)
+        a_u, a_0, b_u, b_0, *scale = (stored[f"{module}.{part}"] for part in layout.shapes(1, 1))
+        inputs, outputs = a_u.shape[1], b_u.shape[0]
+        _check_shapes(module, layout, (a_u, a_0, b_u, b_0, *scale))
+        if scale:
+            a_u = scale[0][:, None] * a_u
+        tensors[f"{module}.lora_A.weight"] = unfold(a_u, a_0, layout.a(inputs)).contiguous()
+        tensors[f"{module}.lora_B.weight"] = unfold(b_u.T, b_0.T, layout.b(outputs)).T.contiguous()
     return tensors
 
 
-def _setting(config: dict[str, Any]) -> Setting:
-    values: list[Any] = [config.get(name) for name in ("r", "u", "m", "n")]
-    if not all(type(value) is int for value in values):
-        raise AdapterError(f"r, u, m and n of an adapter are whole numbers; {CONFIG} has {values}.")
-    return Setting(*values)
+def _layout(config: dict[str, Any], module: str) -> Layout:
+    try:
+        return Layout.of(config, module)
+    except PlanError as error:
+        raise AdapterError(f"{CONFIG} cannot be: {error}") from error
 
 
-def _check_shapes(module: str, setting: Setting, unshared: Tensor, chunk: Tensor) -> None:
+def _check_shapes(module: str, layout: Layout, tensors: tuple[Tensor, ...]) -> None:
     """Weights of another setting could unfold without complaint, to something else than was trained."""
-    width = unshared.shape[1]
-    expected = [(setting.u, width), (setting.shared, chunk_width(width, setting.m))]
-    found = [tuple(unshared.shape), tuple(chunk.shape)]
+    expected = list(layout.shapes(tensors[0].shape[1], tensors[2].shape[0]).values())
+    found = [tuple(tensor.shape) for tensor in tensors]
     if found != expected:
-        raise AdapterError(f"The weights of {module} have the shapes {found}; {setting} asks for {expected}.")
+        raise AdapterError(f"The weights of {module} have the shapes {found}; {layout.setting} asks for {expected}.")
 
 
 def _write_lora(config: dict[str, Any], weights: Path, folder: Path) -> None:

@@ -2,25 +2,39 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from prolora.layout import Sharing
 
 
-def stride(ranks: int, shares: int) -> int:
-    """How far each copy of the chunk is rolled past the one before it, along the rank axis."""
-    return max(ranks // shares, 1)
+def unfold(unshared: Tensor, chunk: Tensor, sharing: Sharing) -> Tensor:
+    """Rebuild the full (rank, width) factor from what is stored of it (Eq. 4); B is unfolded transposed.
 
-
-def chunk_width(width: int, shares: int) -> int:
-    """What is stored of a width that is shared; a rate that does not divide it leaves an overhang."""
-    return -(-width // shares)
-
-
-def unfold(unshared: Tensor, chunk: Tensor, shares: int, step: int) -> Tensor:
-    """Rebuild the full (rank, width) factor from what is stored of it (Eq. 4).
-
-    The chunk is repeated `shares` times along the width, each copy rolled one `step` further along
-    the rank axis, and the overhang is cut; the unshared ranks come first. B is unfolded transposed.
+    The copies of the chunk, each rolled one step further than the one before, stand side by side; what hangs
+    over the width is cut. The unshared ranks come first. Numbers are copied, never computed.
     """
-    if not len(chunk):
+    if not sharing.ranks:
         return unshared
-    copies = torch.cat([chunk.roll(step * copy, dims=0) for copy in range(shares)], dim=1)
-    return torch.cat([unshared, copies[:, : unshared.shape[1]]])
+    copies = torch.cat(_copies(chunk, sharing), dim=1 if sharing.along == "hidden" else 0)
+    return torch.cat([unshared, copies[: sharing.ranks, : sharing.width]])
+
+
+def _copies(chunk: Tensor, sharing: Sharing) -> list[Tensor]:
+    if sharing.rotate is None:
+        return [chunk] * sharing.shares
+    axis = 0 if sharing.rotate == "rank" else 1
+    return [chunk.roll(sharing.step * copy, dims=axis) for copy in range(sharing.shares)]
+
+
+def fold(gradient: Tensor, sharing: Sharing) -> Tensor:
+    """The chunk's gradient from that of the (ranks, width) shared part: each copy rolled back, and summed."""
+    rows, width = sharing.chunk
+    hidden = sharing.along == "hidden"
+    overhang = (
+        (0, width * sharing.shares - sharing.width) if hidden else (0, 0, 0, rows * sharing.shares - sharing.ranks)
+    )
+    parts = functional.pad(gradient, overhang).tensor_split(sharing.shares, dim=1 if hidden else 0)
+    if sharing.rotate is not None:
+        axis = 0 if sharing.rotate == "rank" else 1
+        parts = tuple(part.roll(-sharing.step * copy, dims=axis) for copy, part in enumerate(parts))
+    return torch.stack(parts).sum(0)

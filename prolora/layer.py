@@ -11,15 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prolora.config import ProloraConfig
-from prolora.factor import chunk_width, stride, unfold
-from prolora.plan import Setting
+from prolora.factor import unfold
+from prolora.layout import Layout
 
 
 class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
     """The stored tensors of each adapter on one layer, and the factors that they stand for."""
 
-    adapter_layer_names = ("prolora_A_u", "prolora_A_0", "prolora_B_u", "prolora_B_0")
-    other_param_names = ("prolora_config", "prolora_dropout")
+    adapter_layer_names = (
+        "prolora_A_u",
+        "prolora_A_0",
+        "prolora_B_u",
+        "prolora_B_0",
+        "prolora_scale_u",
+    )
+    other_param_names = ("prolora_config", "prolora_layout", "prolora_scaling", "prolora_dropout")
     active_adapters: list[str]  # a property of PEFT's, whose type is not known
 
     def __init__(self, base_layer: nn.Module, **kwargs: Any) -> None:
@@ -27,12 +33,12 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         self.quantization_backend = resolve_quantization_backend(
             self.get_base_layer(), get_apply_tensor_subclass=kwargs.get("get_apply_tensor_subclass")
         )
-        self.prolora_A_u = nn.ParameterDict()
-        self.prolora_A_0 = nn.ParameterDict()
-        self.prolora_B_u = nn.ParameterDict()
-        self.prolora_B_0 = nn.ParameterDict()
+        for name in self.adapter_layer_names:
+            setattr(self, name, nn.ParameterDict())
         self.prolora_dropout = nn.ModuleDict()
         self.prolora_config: dict[str, ProloraConfig] = {}
+        self.prolora_layout: dict[str, Layout] = {}
+        self.prolora_scaling: dict[str, float] = {}
         self.frozen_peft_weight_names: dict[str, tuple[str, ...]] = {}
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
@@ -45,25 +51,28 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         self.in_features, self.out_features = inputs, outputs
 
     def update_layer(
-        self, adapter_name: str, r: int, config: ProloraConfig, inference_mode: bool = False, **_: Any
+        self,
+        adapter_name: str,
+        r: int,
+        config: ProloraConfig,
+        inference_mode: bool = False,
+        module_name: str = "",
+        **_: Any,
     ) -> None:
-        """Add an adapter, or replace the one of that name."""
-        setting = config.setting
-        self._warn_of_cut_chunks(setting)
+        """Add an adapter, or replace the one of that name; `module_name` finds its pattern in the config."""
+        layout = config.layout_of(module_name)
+        for sentence in layout.wasted(self.in_features, self.out_features):
+            warnings.warn(f"{module_name or 'This layer'}: {sentence}", stacklevel=3)
         self.prolora_config[adapter_name] = config
+        self.prolora_layout[adapter_name] = layout
+        self.prolora_scaling[adapter_name] = config.scaling_of(module_name)
         self.prolora_dropout[adapter_name] = nn.Dropout(config.lora_dropout) if config.lora_dropout else nn.Identity()
-        self.prolora_A_u[adapter_name] = nn.Parameter(torch.empty(setting.u, self.in_features))
-        self.prolora_A_0[adapter_name] = nn.Parameter(
-            torch.empty(setting.shared, chunk_width(self.in_features, setting.m))
-        )
-        self.prolora_B_u[adapter_name] = nn.Parameter(torch.empty(self.out_features, setting.u))
-        self.prolora_B_0[adapter_name] = nn.Parameter(
-            torch.empty(chunk_width(self.out_features, setting.n), setting.shared)
-        )
+        for name, shape in layout.shapes(self.in_features, self.out_features).items():
+            getattr(self, name)[adapter_name] = nn.Parameter(torch.empty(shape))
         self.reset_parameters(adapter_name)
         # u = 0 and u = r leave empty tensors, and some optimisers' kernels fail on those.
         self.frozen_peft_weight_names[adapter_name] = tuple(
-            name for name in self.adapter_layer_names if not getattr(self, name)[adapter_name].numel()
+            name for name in layout.shapes(1, 1) if not getattr(self, name)[adapter_name].numel()
         )
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
@@ -75,30 +84,32 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         """
         config = self.prolora_config[adapter_name]
         chunk = self.prolora_A_0[adapter_name]
-        fan_in = self.in_features if config.rectify else chunk.shape[1]
+        fan_in = self.in_features if config.rectify else max(chunk.shape[1], 1)
         nn.init.uniform_(self.prolora_A_u[adapter_name], -(self.in_features**-0.5), self.in_features**-0.5)
         nn.init.uniform_(chunk, -(fan_in**-0.5), fan_in**-0.5)
-        bound = 0.0 if config.init_weights else config.r**-0.5
+        bound = 0.0 if config.init_weights else self.prolora_layout[adapter_name].setting.r ** -0.5
         nn.init.uniform_(self.prolora_B_u[adapter_name], -bound, bound)
         nn.init.uniform_(self.prolora_B_0[adapter_name], -bound, bound)
+        if adapter_name in self.prolora_scale_u:
+            nn.init.ones_(self.prolora_scale_u[adapter_name])
 
     def factor_a(self, adapter_name: str) -> Tensor:
         """A, (r, in)."""
-        config = self.prolora_config[adapter_name]
-        step = stride(config.setting.shared, config.m) if config.rotate else 0
-        return unfold(self.prolora_A_u[adapter_name], self.prolora_A_0[adapter_name], config.m, step)
+        unshared = self.prolora_A_u[adapter_name]
+        if adapter_name in self.prolora_scale_u:
+            unshared = self.prolora_scale_u[adapter_name][:, None] * unshared
+        return unfold(unshared, self.prolora_A_0[adapter_name], self.prolora_layout[adapter_name].a(self.in_features))
 
     def factor_b(self, adapter_name: str) -> Tensor:
         """B, (out, r)."""
-        config = self.prolora_config[adapter_name]
-        step = stride(config.setting.shared, config.n) if config.rotate else 0
-        return unfold(self.prolora_B_u[adapter_name].T, self.prolora_B_0[adapter_name].T, config.n, step).T
+        sharing = self.prolora_layout[adapter_name].b(self.out_features)
+        return unfold(self.prolora_B_u[adapter_name].T, self.prolora_B_0[adapter_name].T, sharing).T
 
     def get_delta_weight(self, adapter_name: str) -> Tensor:
         """What merging adds to the base weight: scaling * B A, (out, in)."""
         a, b = self.factor_a(adapter_name), self.factor_b(adapter_name)
         # In float32, since the product of two rounded factors would be rounded again at every sum.
-        return (self.prolora_config[adapter_name].scaling * (b.float() @ a.float())).to(a.dtype)
+        return (self.prolora_scaling[adapter_name] * (b.float() @ a.float())).to(a.dtype)
 
     def _add_to_base(self, delta: Tensor, check: bool, name: str) -> None:
         weight = self.get_base_weight()
@@ -107,28 +118,23 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
             raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
         self.set_base_weight(merged)
 
-    def _warn_of_cut_chunks(self, setting: Setting) -> None:
-        if not setting.shared:
-            return
-        for rate, width in ((setting.m, self.in_features), (setting.n, self.out_features)):
-            if (rate - 1) * chunk_width(width, rate) >= width:
-                warnings.warn(
-                    f"{rate} chunks of {chunk_width(width, rate)} are more than a width of {width} holds: "
-                    "some are cut away whole.",
-                    stacklevel=3,
-                )
-
 
 class ProloraLinear(nn.Module, ProloraLayer):
     """A linear layer, quantised or not, with adapters beside it."""
 
     def __init__(
-        self, base_layer: nn.Module, adapter_name: str, config: ProloraConfig, r: int = 0, **kwargs: Any
+        self,
+        base_layer: nn.Module,
+        adapter_name: str,
+        config: ProloraConfig,
+        r: int = 0,
+        module_name: str = "",
+        **kwargs: Any,
     ) -> None:
         super().__init__()
         ProloraLayer.__init__(self, base_layer, **kwargs)
         self._active_adapter = adapter_name
-        self.update_layer(adapter_name, r, config)
+        self.update_layer(adapter_name, r, config, module_name=module_name)
 
     def forward(self, x: Tensor, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any) -> Tensor:
         if adapter_names is not None:
@@ -150,7 +156,7 @@ class ProloraLinear(nn.Module, ProloraLayer):
         a, b = self.factor_a(adapter_name).to(x.dtype), self.factor_b(adapter_name).to(x.dtype)
         inner = functional.linear(self.prolora_dropout[adapter_name](x), a)
         # On the narrow side, where there are r numbers a token to scale and not the layer's whole width.
-        return functional.linear(inner * self.prolora_config[adapter_name].scaling, b)
+        return functional.linear(inner * self.prolora_scaling[adapter_name], b)
 
     def _mixed_forward(self, x: Tensor, adapter_names: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
         """Each row of the batch by its own adapter, or by none for `__base__`."""

@@ -37,9 +37,11 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
         **_: Any,
     ) -> None:
         if isinstance(target, ProloraLayer):
-            target.update_layer(adapter_name, config.r, config)
+            target.update_layer(adapter_name, config.r, config, module_name=current_key)
             return
-        module = self._create_new_module(config, adapter_name, target, **get_quantization_kwargs(self))
+        module = self._create_new_module(
+            config, adapter_name, target, module_name=current_key, **get_quantization_kwargs(self)
+        )
         if adapter_name not in self.active_adapters:
             module.requires_grad_(False)  # an adapter beside others trains only once it is chosen
         self._replace_module(parent, target_name, module, target)

@@ -27,6 +27,9 @@ class Setting:
     n: int
 
     def __post_init__(self) -> None:
+        for name in ("r", "u", "m", "n"):
+            if type(getattr(self, name)) is not int:  # True is an int too
+                raise PlanError(f"{name} must be a whole number, not {getattr(self, name)!r}.")
         if self.r < 1:
             raise PlanError(f"Rank r must be at least 1, not {self.r}.")
         if not 0 <= self.u <= self.r:

@@ -44,9 +44,24 @@ def test_plain_peft_gives_the_same_answers(trained: tuple[Any, Path], load: Load
     assert (expected - base).abs().max() > 0.1
 
 
-def test_the_ablations_export_as_they_are(load: Load, tmp_path: Path) -> None:
-    config = ProloraConfig(r=8, u=2, m=3, n=3, rotate=False, use_rslora=True, init_weights=False)
-    model = get_peft_model(load(), config)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rotate": False, "use_rslora": True},
+        {"share_along": "rank"},
+        {"rotate_along": "hidden"},
+        {"share_along": "rank", "rotate_along": "hidden"},
+        {"setting_pattern": {"q_proj": {"r": 16, "u": 4}, "layers.1.mlp.up_proj": {"m": 2}}},
+        {"alpha_pattern": {"down_proj": 3}},
+        {"scale_unshared": True},
+    ],
+    ids=str,
+)
+def test_every_option_exports_as_it_is(load: Load, tmp_path: Path, options: dict[str, Any]) -> None:
+    model = get_peft_model(load(), ProloraConfig(r=8, u=2, m=3, n=3, init_weights=False, **options))
+    for name, parameter in model.named_parameters():
+        if "prolora_scale_u" in name:
+            parameter.data.uniform_(0.5, 2)
     model.save_pretrained(tmp_path / "adapter")
     exported = PeftModel.from_pretrained(load(), to_lora(tmp_path / "adapter", tmp_path / "lora"))
     with torch.no_grad():
@@ -93,7 +108,7 @@ def test_the_content_hash_follows_the_content_not_the_place(trained: tuple[Any, 
         (lambda folder: (folder / "adapter_config.json").write_text("{"), "not JSON"),
         (lambda folder: (folder / "adapter_config.json").write_text("[]"), "neither PROLORA nor LORA"),
         (lambda folder: rewrite(folder, peft_type="MISS"), "type MISS"),
-        (lambda folder: rewrite(folder, u=None), "whole numbers"),
+        (lambda folder: rewrite(folder, u=None), "u must be a whole number"),
         (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"torn"), "not a whole PRoLoRA adapter"),
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), "not a whole PRoLoRA adapter"),
         (lambda folder: rewrite(folder, m=4), "asks for"),
