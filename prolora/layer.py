@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, _get_in_out_features, check_adapters_to_merge
@@ -13,6 +13,7 @@ from torch.nn import functional
 from prolora.config import ProloraConfig
 from prolora.factor import unfold
 from prolora.layout import Layout
+from prolora.update import Terms, update
 
 
 class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
@@ -39,6 +40,7 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         self.prolora_config: dict[str, ProloraConfig] = {}
         self.prolora_layout: dict[str, Layout] = {}
         self.prolora_scaling: dict[str, float] = {}
+        self._kept_factors: dict[str, tuple[tuple[Any, ...], tuple[Tensor, Tensor]]] = {}
         self.frozen_peft_weight_names: dict[str, tuple[str, ...]] = {}
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
@@ -93,12 +95,22 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         if adapter_name in self.prolora_scale_u:
             nn.init.ones_(self.prolora_scale_u[adapter_name])
 
-    def factor_a(self, adapter_name: str) -> Tensor:
-        """A, (r, in)."""
+    def _stored(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A_u, with its scalars if it has any, A_0, B_u and B_0."""
         unshared = self.prolora_A_u[adapter_name]
         if adapter_name in self.prolora_scale_u:
             unshared = self.prolora_scale_u[adapter_name][:, None] * unshared
-        return unfold(unshared, self.prolora_A_0[adapter_name], self.prolora_layout[adapter_name].a(self.in_features))
+        return (
+            unshared,
+            self.prolora_A_0[adapter_name],
+            self.prolora_B_u[adapter_name],
+            self.prolora_B_0[adapter_name],
+        )
+
+    def factor_a(self, adapter_name: str) -> Tensor:
+        """A, (r, in)."""
+        unshared, chunk, *_ = self._stored(adapter_name)
+        return unfold(unshared, chunk, self.prolora_layout[adapter_name].a(self.in_features))
 
     def factor_b(self, adapter_name: str) -> Tensor:
         """B, (out, r)."""
@@ -136,6 +148,10 @@ class ProloraLinear(nn.Module, ProloraLayer):
         self._active_adapter = adapter_name
         self.update_layer(adapter_name, r, config, module_name=module_name)
 
+    def train(self, mode: bool = True) -> Self:
+        self._kept_factors.clear()
+        return super().train(mode)
+
     def forward(self, x: Tensor, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any) -> Tensor:
         if adapter_names is not None:
             return self._mixed_forward(x, adapter_names, *args, **kwargs)
@@ -148,15 +164,47 @@ class ProloraLinear(nn.Module, ProloraLayer):
             result = self.quantization_backend.maybe_clone_base_result(result)
         for name in self.active_adapters:
             if name in self.prolora_config:
-                result = result + self._update(x, name).to(result.dtype)
+                result = self._updated(result, x, name)
         return result
+
+    def _updated(self, result: Tensor, x: Tensor, adapter_name: str) -> Tensor:
+        """result + scaling * B A dropout(x)."""
+        # A compiler sees through plain operations, and finds their backward pass by itself.
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return update(result, x, self._stored(adapter_name), self._terms(adapter_name))
+        return result + self._update(x, adapter_name).to(result.dtype)
+
+    def _terms(self, adapter_name: str) -> Terms:
+        layout, dropout = self.prolora_layout[adapter_name], self.prolora_dropout[adapter_name]
+        rate = dropout.p if self.training and isinstance(dropout, nn.Dropout) else 0.0
+        return Terms(layout.a(self.in_features), layout.b(self.out_features), self.prolora_scaling[adapter_name], rate)
 
     def _update(self, x: Tensor, adapter_name: str) -> Tensor:
         """scaling * B A dropout(x). The factors take the type of x: they are small and x is not."""
-        a, b = self.factor_a(adapter_name).to(x.dtype), self.factor_b(adapter_name).to(x.dtype)
+        a, b = self._factors(adapter_name, x.dtype)
         inner = functional.linear(self.prolora_dropout[adapter_name](x), a)
         # On the narrow side, where there are r numbers a token to scale and not the layer's whole width.
         return functional.linear(inner * self.prolora_scaling[adapter_name], b)
+
+    def _factors(self, adapter_name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """A and B; kept from call to call while nothing is trained, since unfolding costs more than one token does."""
+        stored = [
+            part[adapter_name] for name in self.adapter_layer_names if adapter_name in (part := getattr(self, name))
+        ]
+        # Tensors made under inference_mode count no changes, so nothing could tell when what is kept is out of date.
+        if (
+            self.training
+            or torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or any(tensor.is_inference() for tensor in stored)
+        ):
+            return self.factor_a(adapter_name).to(dtype), self.factor_b(adapter_name).to(dtype)
+        state = (dtype, *((tensor.data_ptr(), tensor._version) for tensor in stored))
+        kept = self._kept_factors.get(adapter_name)
+        if kept is None or kept[0] != state:
+            factors = (self.factor_a(adapter_name).to(dtype), self.factor_b(adapter_name).to(dtype))
+            kept = self._kept_factors[adapter_name] = (state, factors)
+        return kept[1]
 
     def _mixed_forward(self, x: Tensor, adapter_names: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
         """Each row of the batch by its own adapter, or by none for `__base__`."""

@@ -1,0 +1,86 @@
+"""The update of one layer in training: forward and backward as one step, so that little is saved in between.
+
+Plain autograd would save the dropped-out input and both unfolded factors. Here a mask of one byte a number and the
+r numbers a token between the factors are saved; the factors are unfolded again in the backward pass, which is cheap,
+and the gradient of each copy of a chunk is rolled back and summed by hand.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from prolora.factor import fold, unfold
+from prolora.layout import Sharing
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is fixed of an update; the sharing of B is that of B transposed."""
+
+    a: Sharing
+    b: Sharing
+    scaling: float
+    dropout: float
+
+
+def update(base: Tensor, x: Tensor, stored: tuple[Tensor, Tensor, Tensor, Tensor], terms: Terms) -> Tensor:
+    """base + scaling * B A dropout(x), with x (..., in), base (..., out), and A_u, A_0, B_u, B_0 as stored.
+
+    Computed in the dtype of x, or autocast's; the small factors are cast, and the result has the dtype of base.
+    """
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    with torch.autocast(kind, enabled=False):
+        flat = x.reshape(-1, x.shape[-1]).to(dtype)
+        rows = base.reshape(-1, base.shape[-1]).to(dtype)
+        result = cast(Tensor, _Update.apply(rows, flat, *stored, terms))  # type: ignore[no-untyped-call]
+    return result.to(base.dtype).view(base.shape)
+
+
+class _Update(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, base: Tensor, x: Tensor, a_u: Tensor, a_0: Tensor, b_u: Tensor, b_0: Tensor, terms: Terms
+    ) -> Tensor:
+        a, b = _factors((a_u, a_0, b_u, b_0), terms, x.dtype)
+        keep = 1 - terms.dropout
+        mask = torch.empty_like(x, dtype=torch.bool).bernoulli_(keep) if terms.dropout else None
+        kept = x if mask is None else x * mask
+        # Scaled on the narrow side, where a token has r numbers and not the layer's whole width.
+        inner = (kept @ a.T).mul_(terms.scaling / keep)
+        ctx.save_for_backward(x, mask, inner, a_u, a_0, b_u, b_0)
+        ctx.terms = terms
+        return torch.addmm(base, inner, b)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, mask, inner, *stored = ctx.saved_tensors
+        terms: Terms = ctx.terms
+        a, b = _factors(tuple(stored), terms, x.dtype)
+        of_inner = (gradient @ b.T).mul_(terms.scaling / (1 - terms.dropout))
+        of_x = None
+        if ctx.needs_input_grad[1]:
+            of_x = of_inner @ a
+            if mask is not None:
+                of_x.mul_(mask)
+        of_a = of_inner.T @ (x if mask is None else x * mask)
+        of_b = inner.T @ gradient
+        unshared = stored[0].shape[0]
+        # Copies, since a view of one gradient in another would be written to by both.
+        of_parts = (
+            of_a[:unshared].to(stored[0].dtype, copy=True),
+            fold(of_a[unshared:].to(stored[1].dtype), terms.a),
+            of_b[:unshared].T.to(stored[2].dtype, copy=True, memory_format=torch.contiguous_format),
+            fold(of_b[unshared:].to(stored[3].dtype), terms.b).T.contiguous(),
+        )
+        return gradient if ctx.needs_input_grad[0] else None, of_x, *of_parts, None
+
+
+def _factors(stored: tuple[Tensor, ...], terms: Terms, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A, (r, in), and B transposed, (r, out)."""
+    a_u, a_0, b_u, b_0 = (tensor.to(dtype) for tensor in stored)
+    return unfold(a_u, a_0, terms.a), unfold(b_u.T, b_0.T, terms.b)
