@@ -20,14 +20,15 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
 from prolora.peft import ProloraConfig, ProloraLinear
+from prolora.plan import Setting
 
 RESULTS = Path(__file__).parent / "results" / "layer.json"
 RANK, TOKENS, ROUNDS = 32, 2048, 9
-SETTING = {"r": RANK, "u": 4, "m": 7, "n": 7}
+SETTING = Setting(RANK, 4, 7, 7)
 
 
 def prolora_layer(width: int, dropout: float, base: torch.dtype) -> nn.Module:
-    config = ProloraConfig(**SETTING, lora_dropout=dropout, init_weights=False)
+    config = ProloraConfig(r=SETTING.r, u=SETTING.u, m=SETTING.m, n=SETTING.n, lora_dropout=dropout, init_weights=False)
     layer = ProloraLinear(nn.Linear(width, width, bias=False, dtype=base), "default", config)
     return _frozen_base(layer)
 
@@ -139,7 +140,7 @@ def main() -> None:
     for row in (*training, *decoding):
         print(row)
     about = {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-    about |= {"torch": torch.__version__, "setting": str(tuple(SETTING.values())), "tokens": str(TOKENS)}
+    about |= {"torch": torch.__version__, "setting": str(SETTING), "tokens": str(TOKENS)}
     RESULTS.write_text(json.dumps({"about": about, "training": training, "decoding": decoding}, indent=1) + "\n")
 
 

@@ -43,7 +43,8 @@ def test_dropout_keeps_the_mean_and_drops_the_same_numbers_backwards() -> None:
     torch.testing.assert_close(update.mean(0), expected, rtol=0.1, atol=0.05)
     (gradient,) = torch.autograd.grad(update.sum(), x)
     assert 0.48 < (gradient == 0).double().mean() < 0.52
-    torch.testing.assert_close(update, (gradient != 0).double() * 2 @ layer.get_delta_weight("default").T)
+    dropped = (gradient != 0).double() * 2 @ layer.get_delta_weight("default").T
+    torch.testing.assert_close(update, dropped, rtol=1e-5, atol=1e-5)
 
 
 def test_under_autocast_the_answer_has_the_type_of_the_base() -> None:
