@@ -11,8 +11,9 @@ from peft.utils import (
     get_quantization_kwargs,
     resolve_quantization_backend,
 )
-from torch import nn
+from torch import Tensor, nn
 
+from prolora.checks import check_weights
 from prolora.config import ProloraConfig
 from prolora.layer import ProloraLayer, ProloraLinear
 from prolora.plan import PROJECTIONS
@@ -25,6 +26,10 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
     tuner_layer_cls = ProloraLayer
     # LoRA's usual choice, except that the paper adapts all seven projections of a Llama.
     target_module_mapping = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING | {"llama": list(PROJECTIONS)}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register_load_state_dict_pre_hook(_check_before_loading)
 
     def _create_and_replace(
         self,
@@ -86,6 +91,11 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
         unknown = set(names) - set(self.peft_config) - {"__base__"}
         if unknown:
             raise ValueError(f"Trying to infer with non-existing adapter(s): {', '.join(sorted(unknown))}")
+
+
+def _check_before_loading(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Torch calls this with all that is to be loaded, before any layer has taken its part."""
+    check_weights(model, state, prefix)
 
 
 def _add_adapter_names(

@@ -1,0 +1,70 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from prolora.checks import WeightsError
+from prolora.peft import ProloraConfig
+from tests.prolora.conftest import Load
+
+KEY = "base_model.model.model.layers.0.self_attn.q_proj.prolora_A_0"
+Tensors = dict[str, torch.Tensor]
+
+
+def renamed(tensors: Tensors) -> None:
+    tensors[KEY.replace("q_proj", "z_proj")] = tensors[KEY].clone()
+
+
+def with_nan(tensors: Tensors) -> None:
+    tensors[KEY][0, 0] = torch.nan
+
+
+@pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda tensors: tensors.pop(KEY), "The weights lack .*q_proj.prolora_A_0"),
+        (renamed, "The weights have .*z_proj.prolora_A_0"),
+        (lambda tensors: tensors.update({KEY: tensors[KEY][:, 1:].clone()}), r"q_proj.prolora_A_0.* has the shape"),
+        (with_nan, "q_proj.prolora_A_0.* not finite"),
+    ],
+)
+def test_spoilt_weights_are_refused_before_anything_is_loaded(
+    load: Load, tmp_path: Path, spoil: Callable[[Tensors], Any], words: str, low_cpu_mem_usage: bool
+) -> None:
+    config = ProloraConfig(r=8, u=1, m=3, n=3, init_weights=False)
+    get_peft_model(load(), config).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    spoil(tensors)
+    save_file(tensors, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    model = get_peft_model(load(), config)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(WeightsError, match=words):
+        PeftModel.from_pretrained(load(), tmp_path, low_cpu_mem_usage=low_cpu_mem_usage)
+    with pytest.raises(WeightsError, match=words):
+        model.load_adapter(tmp_path, "other", low_cpu_mem_usage=low_cpu_mem_usage)
+    after = model.state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_an_adapter_of_a_base_of_other_widths_is_refused_by_the_module(load: Load, tmp_path: Path) -> None:
+    model = get_peft_model(load(), ProloraConfig(r=8, u=1, m=3, n=3, target_modules=["q_proj"]))
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    wider = {key: torch.zeros([2 * size for size in tensor.shape]) for key, tensor in tensors.items()}
+    save_file(wider, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match="this base model and configuration ask for"):
+        PeftModel.from_pretrained(load(), tmp_path)
+
+
+def test_a_whole_adapter_loads_as_it_was(load: Load, tmp_path: Path) -> None:
+    model = get_peft_model(load(), ProloraConfig(r=8, u=1, m=3, n=3, init_weights=False))
+    model.save_pretrained(tmp_path)
+    again = PeftModel.from_pretrained(load(), tmp_path, low_cpu_mem_usage=True)
+    tokens = torch.arange(10)[None]
+    with torch.no_grad():
+        assert torch.equal(again(tokens).logits, model(tokens).logits)
