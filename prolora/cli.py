@@ -1,11 +1,14 @@
-"""The command line: `prolora plan`, `prolora check`, `prolora export`."""
+"""The command line: `prolora plan`, `check`, `inspect` and `expand`."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from prolora import base_models, planner
+from prolora import adapter_file, base_models, planner
 from prolora.budget import megabytes, parse_budget
 from prolora.dataset import Mapping, read
 from prolora.errors import DatasetError, StudioError
@@ -22,14 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("prolora", description="Plan PRoLoRA adapters, check datasets, export adapters.")
-    commands = parser.add_subparsers(required=True, metavar="plan | check | export")
+    parser = argparse.ArgumentParser(
+        "prolora", description="Plan PRoLoRA adapters, check datasets, look into adapters and expand them."
+    )
+    commands = parser.add_subparsers(required=True, metavar="plan | check | inspect | expand")
 
     plan = commands.add_parser("plan", help="settings that keep a budget, best first")
-    plan.add_argument("--base", default="demo", help="a name of the catalogue, or a model's folder")
+    plan.add_argument("--model", default="demo", help="a name of the catalogue, or a model's folder")
     plan.add_argument("--budget", required=True, help="parameters (5M; 4,997,120) or the LoRA rank to match (rank 8)")
-    plan.add_argument("--divisible", action="store_true", help="only sharing rates that divide every width")
+    plan.add_argument("--strict", action="store_true", help="only sharing rates that divide every width")
     plan.add_argument("--hard-cap", action="store_true", help="not one parameter above the budget")
+    plan.add_argument("--json", action="store_true", help="a list of settings, best first, instead of a text")
     plan.set_defaults(run=_plan)
 
     check = commands.add_parser("check", help="read a dataset and list the rows that cannot be used")
@@ -38,18 +44,25 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--field", action="append", default=[], metavar="PART=NAME", help="instruction=question, ...")
     check.set_defaults(run=_check)
 
-    export = commands.add_parser("export", help="write a PRoLoRA adapter as a plain PEFT LoRA")
-    export.add_argument("source", type=Path)
-    export.add_argument("target", type=Path)
-    export.set_defaults(run=_export)
+    inspect = commands.add_parser("inspect", help="what an adapter's folder holds")
+    inspect.add_argument("folder", type=Path)
+    inspect.set_defaults(run=_inspect)
+
+    expand = commands.add_parser("expand", help="write a PRoLoRA adapter as a plain PEFT LoRA")
+    expand.add_argument("source", type=Path)
+    expand.add_argument("target", type=Path)
+    expand.set_defaults(run=_expand)
     return parser
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    shapes = base_models.find(chosen.base).shapes
+    shapes = base_models.find(chosen.model).shapes
     budget = parse_budget(chosen.budget, shapes)
-    facts = planner.Facts(shapes, budget, divisible=chosen.divisible, hard_cap=chosen.hard_cap)
+    facts = planner.Facts(shapes, budget, divisible=chosen.strict, hard_cap=chosen.hard_cap)
     found = planner.suggest(facts)
+    if chosen.json:
+        print(json.dumps([_as_json(suggestion) for suggestion in found.prolora], indent=2))
+        return 0
     print(found.note, end="\n\n")
     for suggestion in (*found.prolora, found.lora):
         name = _name(suggestion.setting)
@@ -82,7 +95,33 @@ def _mapping(chosen: argparse.Namespace) -> Mapping | None:
     return Mapping(chosen.form, dict(field.split("=", 1) for field in chosen.field))
 
 
-def _export(chosen: argparse.Namespace) -> int:
+def _as_json(suggestion: planner.Suggestion) -> dict[str, Any]:
+    return asdict(suggestion.setting) | {
+        "parameters": suggestion.parameters,
+        "bytes": suggestion.size_bytes,
+        "reason": suggestion.reason,
+    }
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    found = adapter_file.read(chosen.folder)
+    config = found.config
+    print(f"{config['peft_type']} for {config.get('base_model_name_or_path') or 'a base that it does not name'}")
+    print(f"{found.parameters:,} parameters in {len(found.shapes)} tensors of {', '.join(found.dtypes)}")
+    print(f"{found.file_bytes:,} bytes on disk")
+    for setting, modules in _by_setting(found).items():
+        print(f"{setting} on {len(modules)} layers, the first {modules[0]}")
+    return 0
+
+
+def _by_setting(found: adapter_file.AdapterFile) -> dict[str, list[str]]:
+    settings: dict[str, list[str]] = {}
+    for module in found.modules:
+        settings.setdefault(_name(adapter_file.layout(found.config, module).setting), []).append(module)
+    return settings
+
+
+def _expand(chosen: argparse.Namespace) -> int:
     from prolora.export import to_lora  # here, since it loads torch
 
     print(f"Written to {to_lora(chosen.source, chosen.target)}.")

@@ -14,11 +14,11 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from prolora.errors import PlanError, StudioError
+from prolora.adapter_file import CONFIG, WEIGHTS, AdapterError, read_config
+from prolora.adapter_file import layout as layout_of
 from prolora.factor import unfold
 from prolora.layout import Layout
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Fields that mean the same to both methods.
 COMMON = (
     "base_model_name_or_path",
@@ -35,10 +35,6 @@ COMMON = (
     "task_type",
     "use_rslora",
 )
-
-
-class AdapterError(StudioError):
-    """A folder that is not an adapter, or not one that can be exported."""
 
 
 def content_hash(folder: Path) -> str:
@@ -64,19 +60,6 @@ def to_lora(source: Path, target: Path) -> Path:
     return target
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The adapter's configuration, if it is of a method known here."""
-    with _open(folder / CONFIG) as file:
-        try:
-            config = json.load(file)
-        except ValueError as error:
-            raise AdapterError(f"{folder / CONFIG} is not JSON: {error}.") from error
-    method = config.get("peft_type") if isinstance(config, dict) else None
-    if method not in ("PROLORA", "LORA"):
-        raise AdapterError(f"{folder / CONFIG} describes an adapter of the type {method}, neither PROLORA nor LORA.")
-    return dict(config)
-
-
 def lora_config(config: dict[str, Any]) -> dict[str, Any]:
     """PEFT's configuration of the LoRA that a PRoLoRA adapter unfolds to."""
     common = {name: config[name] for name in COMMON if name in config}
@@ -97,7 +80,7 @@ def lora_tensors(config: dict[str, Any], stored: dict[str, Tensor]) -> dict[str,
     """The full factors under PEFT's names for LoRA; tensors that are no adapter's pass unchanged."""
     tensors = {name: tensor for name, tensor in stored.items() if ".prolora_" not in name}
     for module in (name.removesuffix(".prolora_A_u") for name in stored if name.endswith(".prolora_A_u")):
-        layout = _layout(config, module)
+        layout = layout_of(config, module)
         a_u, a_0, b_u, b_0, *scale = (stored[f"{module}.{part}"] for part in layout.shapes(1, 1))
         inputs, outputs = a_u.shape[1], b_u.shape[0]
         _check_shapes(module, layout, (a_u, a_0, b_u, b_0, *scale))
@@ -106,13 +89,6 @@ def lora_tensors(config: dict[str, Any], stored: dict[str, Tensor]) -> dict[str,
         tensors[f"{module}.lora_A.weight"] = unfold(a_u, a_0, layout.a(inputs)).contiguous()
         tensors[f"{module}.lora_B.weight"] = unfold(b_u.T, b_0.T, layout.b(outputs)).T.contiguous()
     return tensors
-
-
-def _layout(config: dict[str, Any], module: str) -> Layout:
-    try:
-        return Layout.of(config, module)
-    except PlanError as error:
-        raise AdapterError(f"{CONFIG} cannot be: {error}") from error
 
 
 def _check_shapes(module: str, layout: Layout, tensors: tuple[Tensor, ...]) -> None:

@@ -79,7 +79,7 @@ def _expanded(line: Line) -> Path:
     if target.exists():
         return target
     source = files.adapter_dir(line.content_hash)
-    command = [sys.executable, "-m", "prolora.cli", "export", str(source), str(target)]
+    command = [sys.executable, "-m", "prolora.cli", "expand", str(source), str(target)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=EXPORT_SECONDS, check=False)
     if done.returncode and not target.exists():  # else a rival was first
         last = (done.stderr.strip() or "no reason given").splitlines()[-1]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from prolora.export import WEIGHTS, AdapterError
+from prolora.adapter_file import WEIGHTS, AdapterError
 
 PREFIX = "base_model.model."
 Shape = tuple[int, ...]

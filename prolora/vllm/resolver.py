@@ -9,8 +9,9 @@ from safetensors import SafetensorError
 from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver
 
+from prolora.adapter_file import read_config
 from prolora.errors import StudioError
-from prolora.export import content_hash, read_config, to_lora
+from prolora.export import content_hash, to_lora
 from prolora.vllm import fit
 
 log = logging.getLogger("vllm.prolora")  # below vLLM's own logger, so that its settings apply

@@ -3,7 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from prolora.cli import main
 
@@ -19,15 +21,52 @@ def good(tmp_path: Path) -> Path:
 
 
 def test_plan_prints_settings_and_the_lora_twin(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--base", "llama-2-7b", "--budget", "5M"]) == 0
+    assert main(["plan", "--model", "llama-2-7b", "--budget", "5M"]) == 0
     printed = capsys.readouterr().out
     assert printed.index("r=8 u=1 m=7 n=7") < printed.index("r=9 u=1 m=8 n=8") < printed.index("LoRA r=2 ")
     assert "4,999,520" in printed
 
 
 def test_plan_refuses_a_budget_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "--base", "demo", "--budget", "7"]) == 2
+    assert main(["plan", "--model", "demo", "--budget", "7"]) == 2
     assert "smallest PRoLoRA" in capsys.readouterr().err
+
+
+def test_plan_as_json_is_a_list_of_settings_best_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--model", "llama-2-7b", "--budget", "5M", "--strict", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)[0]
+    reason = first.pop("reason")
+    assert first == {"r": 9, "u": 1, "m": 8, "n": 8, "parameters": 4997120, "bytes": 4 * 4997120}
+    assert "divides every width" in reason
+
+
+def write_adapter(folder: Path, **changes: object) -> Path:
+    """A PRoLoRA of (4, 1, 2, 2) on one layer of 6 inputs and 4 outputs, written by hand."""
+    folder.mkdir()
+    config = {"peft_type": "PROLORA", "r": 4, "u": 1, "m": 2, "n": 2} | changes
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    shapes = {"A_u": (1, 6), "A_0": (3, 3), "B_u": (4, 1), "B_0": (2, 3)}
+    tensors = {f"layer.prolora_{part}": np.ones(shape, dtype=np.float32) for part, shape in shapes.items()}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_inspect_says_what_an_adapter_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(write_adapter(tmp_path / "adapter"))]) == 0
+    printed = capsys.readouterr().out
+    assert "25 parameters in 4 tensors of F32" in printed
+    assert "PRoLoRA r=4 u=1 m=2 n=2 on 1 layers, the first layer" in printed
+
+
+def test_inspect_names_the_tensor_that_does_not_fit_or_the_file_that_is_torn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(write_adapter(tmp_path / "other", m=3))]) == 2
+    assert "layer.prolora_A_0 has the shape (3, 3); the configuration asks for (3, 2)" in capsys.readouterr().err
+    weights = write_adapter(tmp_path / "torn") / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-3])
+    assert main(["inspect", str(weights.parent)]) == 2
+    assert "is torn" in capsys.readouterr().err
 
 
 def test_check_counts_the_rows_of_a_good_file(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +108,8 @@ def loaded_after(code: str) -> list[str]:
 def test_importing_planning_and_checking_load_nothing_heavy(good: Path) -> None:
     assert loaded_after("import prolora") == []
     assert loaded_after("import prolora; prolora.suggest, prolora.Plan, prolora.ChatTokenizer") == []
-    assert loaded_after("from prolora.cli import main; main(['plan', '--base', 'llama-2-7b', '--budget', '5M'])") == []
+    assert loaded_after("from prolora.cli import main; main(['plan', '--model', 'llama-2-7b', '--budget', '5M'])") == []
+    assert loaded_after("from prolora.cli import main; main(['inspect', 'nowhere'])") == []
     assert loaded_after(f"from prolora.cli import main; main(['check', {str(good)!r}])") == []
 
 

@@ -8,7 +8,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 
-from prolora.export import AdapterError, content_hash, to_lora
+from prolora.adapter_file import AdapterError
+from prolora.export import content_hash, to_lora
 from prolora.peft import ProloraConfig, ProloraLinear
 from tests.prolora.conftest import Load
 
