@@ -12,20 +12,14 @@ from torch.nn import functional
 
 from prolora.config import ProloraConfig
 from prolora.factor import unfold
-from prolora.layout import Layout
+from prolora.layout import PARTS, Layout
 from prolora.update import Terms, update
 
 
 class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
     """The stored tensors of each adapter on one layer, and the factors that they stand for."""
 
-    adapter_layer_names = (
-        "prolora_A_u",
-        "prolora_A_0",
-        "prolora_B_u",
-        "prolora_B_0",
-        "prolora_scale_u",
-    )
+    adapter_layer_names = PARTS
     other_param_names = ("prolora_config", "prolora_layout", "prolora_scaling", "prolora_dropout")
     active_adapters: list[str]  # a property of PEFT's, whose type is not known
 

@@ -14,6 +14,7 @@ AXES: tuple[Axis, ...] = get_args(Axis)
 
 T = TypeVar("T")
 NUMBERS = ("r", "u", "m", "n")
+PARTS = ("prolora_A_u", "prolora_A_0", "prolora_B_u", "prolora_B_0", "prolora_scale_u")
 OPTIONS = ("rotate", "share_along", "rotate_along", "scale_unshared")
 
 
