@@ -32,6 +32,10 @@ class Shapes:
     def targets(self, target_modules: tuple[str, ...] = PROJECTIONS) -> tuple[Linear, ...]:
         return tuple(linear for linear in self.linears if linear.name in target_modules)
 
+    def times(self, linear: Linear) -> int:
+        """How many modules of this kind the whole model has."""
+        return self.layers
+
     def lora_unit(self, target_modules: tuple[str, ...] = PROJECTIONS) -> int:
         """What one rank of LoRA costs over all layers: the sum of h + o."""
         return self.layers * sum(linear.inputs + linear.outputs for linear in self.targets(target_modules))

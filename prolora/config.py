@@ -40,6 +40,9 @@ class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
     scale_unshared: bool = field(
         default=False, metadata=_help("Train one scalar for each unshared rank (the paper's section 6).")
     )
+    use_dora: bool = field(
+        default=False, metadata=_help("Train the length of each row of the adapted weight as well, as DoRA does.")
+    )
     setting_pattern: dict[str, dict[str, int]] = field(
         default_factory=dict,
         metadata=_help("Other r, u, m, n for the modules whose names end in, or match, a key: {'q_proj': {'u': 8}}."),

@@ -17,7 +17,7 @@ from torch import Tensor
 from prolora.adapter_file import CONFIG, WEIGHTS, AdapterError, read_config
 from prolora.adapter_file import layout as layout_of
 from prolora.factor import unfold
-from prolora.layout import Layout
+from prolora.layout import PARTS, Layout
 
 # Fields that mean the same to both methods.
 COMMON = (
@@ -33,6 +33,7 @@ COMMON = (
     "revision",
     "target_modules",
     "task_type",
+    "use_dora",
     "use_rslora",
 )
 
@@ -81,11 +82,14 @@ def lora_tensors(config: dict[str, Any], stored: dict[str, Tensor]) -> dict[str,
     tensors = {name: tensor for name, tensor in stored.items() if ".prolora_" not in name}
     for module in (name.removesuffix(".prolora_A_u") for name in stored if name.endswith(".prolora_A_u")):
         layout = layout_of(config, module)
-        a_u, a_0, b_u, b_0, *scale = (stored[f"{module}.{part}"] for part in layout.shapes(1, 1))
+        parts = {part: stored[f"{module}.{part}"] for part in layout.shapes(1, 1)}
+        _check_shapes(module, layout, tuple(parts.values()))
+        a_u, a_0, b_u, b_0 = (parts[part] for part in PARTS[:4])
         inputs, outputs = a_u.shape[1], b_u.shape[0]
-        _check_shapes(module, layout, (a_u, a_0, b_u, b_0, *scale))
-        if scale:
-            a_u = scale[0][:, None] * a_u
+        if layout.scale_unshared:
+            a_u = parts["prolora_scale_u"][:, None] * a_u
+        if layout.use_dora:
+            tensors[f"{module}.lora_magnitude_vector"] = parts["prolora_magnitude"]
         tensors[f"{module}.lora_A.weight"] = unfold(a_u, a_0, layout.a(inputs)).contiguous()
         tensors[f"{module}.lora_B.weight"] = unfold(b_u.T, b_0.T, layout.b(outputs)).T.contiguous()
     return tensors

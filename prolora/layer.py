@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, _get_in_out_features, check_adapters_to_merge
@@ -22,6 +22,7 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
     adapter_layer_names = PARTS
     other_param_names = ("prolora_config", "prolora_layout", "prolora_scaling", "prolora_dropout")
     active_adapters: list[str]  # a property of PEFT's, whose type is not known
+    prolora_magnitude: nn.ParameterDict
 
     def __init__(self, base_layer: nn.Module, **kwargs: Any) -> None:
         self.base_layer = base_layer
@@ -34,6 +35,7 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         self.prolora_config: dict[str, ProloraConfig] = {}
         self.prolora_layout: dict[str, Layout] = {}
         self.prolora_scaling: dict[str, float] = {}
+        self._merged_gains: dict[str, Tensor | None] = {}  # what DoRA multiplied rows by, to take it back
         self._kept_factors: dict[str, tuple[tuple[Any, ...], tuple[Tensor, Tensor]]] = {}
         self.frozen_peft_weight_names: dict[str, tuple[str, ...]] = {}
         self._disable_adapters = False
@@ -88,6 +90,8 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         nn.init.uniform_(self.prolora_B_0[adapter_name], -bound, bound)
         if adapter_name in self.prolora_scale_u:
             nn.init.ones_(self.prolora_scale_u[adapter_name])
+        if adapter_name in self.prolora_magnitude and not chunk.is_meta:
+            self.prolora_magnitude[adapter_name].data = self._row_norms(adapter_name)
 
     def _stored(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A_u, with its scalars if it has any, A_0, B_u and B_0."""
@@ -117,9 +121,25 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         # In float32, since the product of two rounded factors would be rounded again at every sum.
         return (self.prolora_scaling[adapter_name] * (b.float() @ a.float())).to(a.dtype)
 
-    def _add_to_base(self, delta: Tensor, check: bool, name: str) -> None:
-        weight = self.get_base_weight()
-        merged = weight + delta.detach().to(weight.device, weight.dtype)
+    def _row_norms(self, adapter_name: str) -> Tensor:
+        """Euclidean length of each row of W + scaling * B A, (out,)."""
+        with torch.no_grad():
+            delta = self.get_delta_weight(adapter_name).float()
+            norms: Tensor = torch.linalg.vector_norm(self._base_weight().to(delta) + delta, dim=1)
+            return norms.clamp_min(torch.finfo(torch.float32).tiny)
+
+    def _gain(self, adapter_name: str) -> Tensor:
+        """What DoRA multiplies each row by, (out,); the norm is a constant to the gradient (DoRA, section 4.3)."""
+        magnitude: Tensor = self.prolora_magnitude[adapter_name]
+        return (magnitude / self._row_norms(adapter_name)).to(magnitude.dtype)
+
+    def _base_weight(self) -> Tensor:
+        return cast(Tensor, self.get_base_weight())  # PEFT dequantises where it must
+
+    def _base_bias(self) -> Tensor | None:
+        return cast("Tensor | None", self.get_base_layer().bias)
+
+    def _set_base(self, merged: Tensor, check: bool, name: str) -> None:
         if check and not torch.isfinite(merged).all():
             raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
         self.set_base_weight(merged)
@@ -156,10 +176,21 @@ class ProloraLinear(nn.Module, ProloraLayer):
             return result
         if self.quantization_backend is not None:
             result = self.quantization_backend.maybe_clone_base_result(result)
+        of_base = result
         for name in self.active_adapters:
-            if name in self.prolora_config:
+            if name in self.prolora_magnitude:
+                result = result + self._change_by_dora(of_base, x, name)
+            elif name in self.prolora_config:
                 result = self._updated(result, x, name)
         return result
+
+    def _change_by_dora(self, of_base: Tensor, x: Tensor, adapter_name: str) -> Tensor:
+        """gain * (W x + scaling * B A dropout(x)) - W x, where `of_base` is W x and the base layer's bias."""
+        bias = self._base_bias()
+        product = of_base if bias is None else of_base - bias.to(of_base.dtype)
+        gain = self._gain(adapter_name)
+        change = (gain - 1).to(product.dtype) * product
+        return change + gain.to(product.dtype) * self._update(x, adapter_name).to(product.dtype)
 
     def _updated(self, result: Tensor, x: Tensor, adapter_name: str) -> Tensor:
         """result + scaling * B A dropout(x)."""
@@ -211,14 +242,23 @@ class ProloraLinear(nn.Module, ProloraLayer):
             return result
         for name in set(adapter_names) & set(self.prolora_config):
             rows = [row for row, chosen in enumerate(adapter_names) if chosen == name]
-            result[rows] += self._update(x[rows], name).to(result.dtype)
+            change = (
+                self._change_by_dora(result[rows], x[rows], name)
+                if name in self.prolora_magnitude
+                else self._update(x[rows], name)
+            )
+            result[rows] += change.to(result.dtype)
         return result
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         for name in check_adapters_to_merge(self, adapter_names):
             if name not in self.prolora_config:
                 continue
-            self._add_to_base(self.get_delta_weight(name), check=safe_merge, name=name)
+            weight = self._base_weight()
+            gain = self._gain(name).detach().to(weight)[:, None] if name in self.prolora_magnitude else None
+            adapted = weight + self.get_delta_weight(name).detach().to(weight)
+            self._set_base(adapted if gain is None else gain * adapted, check=safe_merge, name=name)
+            self._merged_gains[name] = gain
             self.merged_adapters.append(name)
 
     def unmerge(self) -> None:
@@ -226,10 +266,12 @@ class ProloraLinear(nn.Module, ProloraLayer):
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
         while self.merged_adapters:
             name = self.merged_adapters.pop()
-            self._add_to_base(-self.get_delta_weight(name), check=False, name=name)
+            weight, gain = self._base_weight(), self._merged_gains.pop(name)
+            plain = weight if gain is None else weight / gain
+            self._set_base(plain - self.get_delta_weight(name).detach().to(weight), check=False, name=name)
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
-        return True
+        return adapter_name not in self.prolora_magnitude
 
     def __repr__(self) -> str:
         return f"prolora.{super().__repr__()}"

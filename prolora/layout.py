@@ -14,8 +14,8 @@ AXES: tuple[Axis, ...] = get_args(Axis)
 
 T = TypeVar("T")
 NUMBERS = ("r", "u", "m", "n")
-PARTS = ("prolora_A_u", "prolora_A_0", "prolora_B_u", "prolora_B_0", "prolora_scale_u")
-OPTIONS = ("rotate", "share_along", "rotate_along", "scale_unshared")
+PARTS = ("prolora_A_u", "prolora_A_0", "prolora_B_u", "prolora_B_0", "prolora_scale_u", "prolora_magnitude")
+OPTIONS = ("rotate", "share_along", "rotate_along", "scale_unshared", "use_dora")
 
 
 def of_pattern(patterns: Mapping[str, T], module: str, otherwise: T) -> T:
@@ -67,6 +67,7 @@ class Layout:
     share_along: Axis = "hidden"
     rotate_along: Axis = "rank"
     scale_unshared: bool = False
+    use_dora: bool = False
 
     def __post_init__(self) -> None:
         for name in ("share_along", "rotate_along"):
@@ -104,6 +105,8 @@ class Layout:
         }
         if self.scale_unshared:
             shapes["prolora_scale_u"] = (u,)
+        if self.use_dora:
+            shapes["prolora_magnitude"] = (outputs,)
         return shapes
 
     def wasted(self, inputs: int, outputs: int) -> list[str]:

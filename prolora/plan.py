@@ -68,6 +68,8 @@ class Plan:
     alpha: float = 16.0
     dropout: float = 0.0
     learning_rate: float = 2e-4
+    b_lr_ratio: float = 1.0  # LoRA+: the learning rate of B over that of A
+    unshared_lr_ratio: float = 1.0  # that of the unshared ranks over that of the shared chunks
     epochs: float = 3.0
     batch_size: int = 16
     max_length: int = 512  # tokens; longer examples are cut
@@ -84,7 +86,7 @@ class Plan:
             raise PlanError(f"Target modules must be among {', '.join(PROJECTIONS)}.")
 
     def _check_numbers(self) -> None:
-        for name in ("alpha", "learning_rate", "epochs", "batch_size"):
+        for name in ("alpha", "learning_rate", "b_lr_ratio", "unshared_lr_ratio", "epochs", "batch_size"):
             if not getattr(self, name) > 0:
                 raise PlanError(f"The {name.replace('_', ' ')} must be above 0, not {getattr(self, name)}.")
         for name, most in MOST.items():

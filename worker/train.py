@@ -10,6 +10,7 @@ from peft import PeftModel, get_peft_model
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from db import files
+from prolora.optim import parameter_groups
 from prolora.plan import Plan
 from worker.base import device, pad
 from worker.examples import Example, batch
@@ -42,6 +43,7 @@ def train(work: Work, model: PeftModel, examples: Sequence[Example]) -> None:
         train_dataset=[{"input_ids": example.ids, "example": example} for example in examples],
         data_collator=functools.partial(collate, pad(model)),
         callbacks=[Progress(work.lease)],
+        optimizer_cls_and_kwargs=optimizer(work.plan, model),
     )
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(run_dir))
 
@@ -58,6 +60,12 @@ def collate(filler: int, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]
     return batch([item["example"] for item in items], filler)
 
 
+def optimizer(plan: Plan, model: PeftModel) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """AdamW without weight decay, in transformers' form, each part of the adapter at its own learning rate."""
+    groups = parameter_groups(model, plan.learning_rate, b_ratio=plan.b_lr_ratio, unshared_ratio=plan.unshared_lr_ratio)
+    return torch.optim.AdamW, {"params": groups, "lr": plan.learning_rate, "weight_decay": 0.0}
+
+
 def arguments(plan: Plan, examples: int, run_dir: Path) -> TrainingArguments:
     steps = max(1, round(-(-examples // plan.batch_size) * plan.epochs))
     return TrainingArguments(
@@ -67,8 +75,6 @@ def arguments(plan: Plan, examples: int, run_dir: Path) -> TrainingArguments:
         learning_rate=plan.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=WARM_UP,  # below one it is a share
-        optim="adamw_torch",
-        weight_decay=0.0,
         max_grad_norm=CLIP,
         bf16=True,
         use_cpu=device() == "cpu",
