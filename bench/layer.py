@@ -8,7 +8,6 @@ leaner of float32 and bfloat16 adapters, each for itself.
 """
 
 import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from peft import LoraConfig
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
+from bench.machine import hardware
 from prolora.peft import ProloraConfig, ProloraLinear
 from prolora.plan import Setting
 
@@ -139,7 +139,7 @@ def main() -> None:
     decoding = [decode_row(width, tokens) for width in (1024, 4096) for tokens in (1, 8, 64)]
     for row in (*training, *decoding):
         print(row)
-    about = {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
+    about = {"machine": hardware(), "threads": torch.get_num_threads()}
     about |= {"torch": torch.__version__, "setting": str(SETTING), "tokens": str(TOKENS)}
     RESULTS.write_text(json.dumps({"about": about, "training": training, "decoding": decoding}, indent=1) + "\n")
 

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from app.services import chat, datasets, jobs, leaderboard, planning
+from bench.machine import hardware
 from db import broker
 from db.settings import settings
 from prolora.base_models import find
@@ -147,12 +147,6 @@ def wait(ready: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"Nothing happened in {PATIENCE:.0f} s.")
         time.sleep(0.2)
-
-
-def hardware() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":
