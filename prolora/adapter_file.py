@@ -1,27 +1,44 @@
-"""An adapter's folder read without torch: its configuration, and names, shapes and dtypes of its tensors."""
+"""An adapter's folder read without torch: its configuration, and names, shapes and dtypes of its tensors.
+
+What is read is whole: every tensor that the configuration asks for is there, in its shape, and finite.
+"""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors
 from safetensors import SafetensorError, safe_open
 
 from prolora.errors import PlanError, StudioError
-from prolora.layout import PARTS, Layout
+from prolora.layout import Layout
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."  # what PEFT writes before the base's own names of modules
+FORMAT = 1  # of adapter_config.json and the tensors beside it; docs/adapter-format.md says what it holds
+# Per dtype of safetensors, the bits of the exponent: all of them set is infinity or no number at all.
+EXPONENTS = {
+    "F64": (np.uint64, 0x7FF0000000000000),
+    "F32": (np.uint32, 0x7F800000),
+    "F16": (np.uint16, 0x7C00),
+    "BF16": (np.uint16, 0x7F80),
+}
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
 
 
 class AdapterError(StudioError):
-    """A folder that is not an adapter, or not one that can be exported."""
+    """A folder that is not an adapter, or not one that can be converted."""
 
 
 @dataclass(frozen=True)
 class AdapterFile:
     config: dict[str, Any]
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, Shape]
     dtypes: tuple[str, ...]  # as safetensors writes them: F32, BF16, ...
     file_bytes: int
 
@@ -31,23 +48,27 @@ class AdapterFile:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Names of the adapted layers of a PRoLoRA."""
-        return tuple(key.removesuffix(".prolora_A_u") for key in self.shapes if key.endswith(".prolora_A_u"))
+        """Names of the adapted layers, as the file has them."""
+        if self.config["peft_type"] == "PROLORA":
+            return _modules(self.shapes)
+        return tuple(key.removesuffix(".lora_A.weight") for key in self.shapes if key.endswith(".lora_A.weight"))
 
 
 def read(folder: Path) -> AdapterFile:
     """Raises AdapterError when the folder holds no adapter of a known method, or one that is not whole."""
     config = read_config(folder)
-    shapes, dtypes = _header(folder / WEIGHTS)
+    shapes, dtypes = header(folder / WEIGHTS)
     found = AdapterFile(config, shapes, dtypes, (folder / WEIGHTS).stat().st_size)
     if config["peft_type"] == "PROLORA":
-        for module in found.modules:
-            _check(module, config, shapes)
+        _check_prolora(config, shapes)
+    else:
+        _check_lora(found)
+    _check_finite(folder / WEIGHTS)
     return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The adapter's configuration, if it is of a method known here."""
+    """The adapter's configuration, if it is of a method and a version known here."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except OSError as error:
@@ -57,17 +78,25 @@ def read_config(folder: Path) -> dict[str, Any]:
     method = config.get("peft_type") if isinstance(config, dict) else None
     if method not in ("PROLORA", "LORA"):
         raise AdapterError(f"{folder / CONFIG} describes an adapter of the type {method}, neither PROLORA nor LORA.")
+    version = config.get("format_version", 1)
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        raise AdapterError(
+            f"The format_version in {folder / CONFIG} is {version!r}; this prolora reads 1 to {FORMAT}. "
+            "Install a newer one."
+        )
     return dict(config)
 
 
 def layout(config: dict[str, Any], module: str) -> Layout:
+    """What is stored of a module, which is named as the file names it."""
     try:
-        return Layout.of(config, module)
+        return Layout.of(config, module.removeprefix(PREFIX))
     except PlanError as error:
         raise AdapterError(f"{CONFIG} cannot be: {error}") from error
 
 
-def _header(path: Path) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
+def header(path: Path) -> tuple[dict[str, Shape], tuple[str, ...]]:
+    """Shape of each tensor by its name, and all dtypes, of any safetensors file; no weights are read."""
     try:
         with safe_open(path, framework="numpy") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
@@ -79,13 +108,55 @@ def _header(path: Path) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
         raise AdapterError(f"{path} is torn, or no safetensors file: {error}. Copy it again.") from error
 
 
-def _check(module: str, config: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
-    found = {part: shapes[f"{module}.{part}"] for part in PARTS if f"{module}.{part}" in shapes}
-    if len(found.get("prolora_A_u", ())) != 2 or len(found.get("prolora_B_u", ())) != 2:
-        raise AdapterError(f"{module} lacks prolora_A_u or prolora_B_u with two dimensions. Save the adapter again.")
+def _modules(shapes: Shapes) -> tuple[str, ...]:
+    """Of a PRoLoRA: whatever has any tensor of the method's, so that a missing part is noticed."""
+    return tuple(dict.fromkeys(key.rpartition(".")[0] for key in shapes if ".prolora_" in key))
+
+
+def _check_prolora(config: dict[str, Any], shapes: Shapes) -> None:
+    modules = _modules(shapes)
+    if not modules:
+        raise AdapterError(f"{WEIGHTS} holds no tensor of a PRoLoRA. Save the adapter again.")
+    for module in modules:
+        _check_module(module, config, shapes)
+
+
+def _check_module(module: str, config: dict[str, Any], shapes: Shapes) -> None:
+    """Weights of another setting could unfold without complaint, to something else than was trained."""
+    found = {key.rpartition(".")[2]: shape for key, shape in shapes.items() if key.startswith(f"{module}.prolora_")}
+    for part in ("prolora_A_u", "prolora_B_u"):
+        if len(found.get(part, ())) != 2:
+            raise AdapterError(f"{module} lacks {part} with two dimensions. Save the adapter again.")
     expected = layout(config, module).shapes(found["prolora_A_u"][1], found["prolora_B_u"][0])
     for part in expected | found:
-        if found.get(part) != expected.get(part):
+        if part not in found:
+            raise AdapterError(f"{module} lacks {part}. Save the adapter again.")
+        if part not in expected:
+            raise AdapterError(f"{module}.{part} is there, and the configuration has no place for it.")
+        if found[part] != expected[part]:
             raise AdapterError(
-                f"{module}.{part} has the shape {found.get(part)}; the configuration asks for {expected.get(part)}."
+                f"{module}.{part} has the shape {found[part]}; the configuration asks for {expected[part]}."
             )
+
+
+def _check_lora(found: AdapterFile) -> None:
+    shapes = found.shapes
+    orphans = {
+        key for key in shapes if key.endswith(".lora_B.weight") and key.replace(".lora_B.", ".lora_A.") not in shapes
+    }
+    if orphans:
+        raise AdapterError(f"{min(orphans)} has no lora_A.weight beside it. Save the adapter again.")
+    for module in found.modules:
+        a, b = shapes[f"{module}.lora_A.weight"], shapes.get(f"{module}.lora_B.weight")
+        if b is None:
+            raise AdapterError(f"{module} lacks lora_B.weight. Save the adapter again.")
+        if len(a) == len(b) == 2 and a[0] != b[1]:
+            raise AdapterError(f"{module}.lora_B.weight has the shape {b}; its lora_A.weight {a} asks for (…, {a[0]}).")
+
+
+def _check_finite(path: Path) -> None:
+    """By the bits, since numpy has no bfloat16."""
+    for name, tensor in safetensors.deserialize(path.read_bytes()):
+        kind, exponent = EXPONENTS.get(tensor["dtype"], (np.uint8, 0))
+        if exponent and ((np.frombuffer(tensor["data"], kind) & kind(exponent)) == exponent).any():
+            raise AdapterError(f"{name} has numbers that are not finite, so the adapter cannot answer. Train it again.")

@@ -5,11 +5,10 @@ from typing import Any, cast
 
 from peft import PeftConfig, PeftType
 
+from prolora.adapter_file import FORMAT
 from prolora.errors import PlanError
 from prolora.layout import Axis, Layout, of_pattern
 from prolora.plan import Setting
-
-FORMAT = 1  # of adapter_config.json and the tensors beside it; docs/adapter-format.md says what it holds
 
 
 def _help(text: str) -> dict[str, str]:

@@ -1,10 +1,24 @@
 """The method itself: a low-rank factor rebuilt from its unshared ranks and the one chunk that the others share."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from prolora.layout import Sharing
+from prolora.layout import Layout, Sharing
+
+
+def factors(parts: Mapping[str, Tensor], layout: Layout) -> tuple[Tensor, Tensor]:
+    """A, (r, in), and B, (out, r), from the stored tensors of one layer by their names."""
+    a_u, b_u = scaled(parts["prolora_A_u"], parts.get("prolora_scale_u")), parts["prolora_B_u"]
+    a = unfold(a_u, parts["prolora_A_0"], layout.a(a_u.shape[1]))
+    return a, unfold(b_u.T, parts["prolora_B_0"].T, layout.b(len(b_u))).T
+
+
+def scaled(unshared: Tensor, scalars: Tensor | None) -> Tensor:
+    """A_u with the scalars of its ranks, where they are trained."""
+    return unshared if scalars is None else scalars[:, None] * unshared
 
 
 def unfold(unshared: Tensor, chunk: Tensor, sharing: Sharing) -> Tensor:

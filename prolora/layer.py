@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prolora.config import ProloraConfig
-from prolora.factor import unfold
+from prolora.factor import scaled, unfold
 from prolora.layout import PARTS, Layout
 from prolora.update import Terms, update
 
@@ -95,11 +95,8 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
 
     def _stored(self, adapter_name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A_u, with its scalars if it has any, A_0, B_u and B_0."""
-        unshared = self.prolora_A_u[adapter_name]
-        if adapter_name in self.prolora_scale_u:
-            unshared = self.prolora_scale_u[adapter_name][:, None] * unshared
         return (
-            unshared,
+            scaled(self.prolora_A_u[adapter_name], self.prolora_scale_u.get(adapter_name)),
             self.prolora_A_0[adapter_name],
             self.prolora_B_u[adapter_name],
             self.prolora_B_0[adapter_name],

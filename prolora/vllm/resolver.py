@@ -5,7 +5,6 @@ import logging
 import re
 from pathlib import Path
 
-from safetensors import SafetensorError
 from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver
 
@@ -33,7 +32,7 @@ class Resolver(LoRAResolver):  # type: ignore[misc]  # vLLM is untyped
             return None
         try:
             folder = await asyncio.to_thread(servable, self.root, lora_name, Path(base_model_name))
-        except (StudioError, SafetensorError, OSError) as error:
+        except (StudioError, OSError) as error:
             log.warning("The adapter %s cannot be served: %s", lora_name, error)
             return None
         # vLLM puts a number of its own in place of the 1.
