@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedMod
 
 from prolora.errors import BaseModelError
 from prolora.plan import Quantization
+from prolora.quantized import keep_packing as keep_packing
 
 DTYPE = torch.bfloat16
 SHORT = 512  # tokens
@@ -43,16 +44,6 @@ def load(model: Path, quantization: Quantization, max_length: int) -> PreTrained
     keep_packing(base)
     base.config.use_cache = False  # training; generation asks for it
     return base
-
-
-def keep_packing(model: PreTrainedModel) -> None:
-    """Forbid bitsandbytes to repack 4-bit weights in place on CPUs with AVX512-BF16.
-
-    It does so at the first evaluation, and training that goes on afterwards is silently wrong.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def pad(model: PreTrainedModel) -> int:

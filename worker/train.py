@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from db import files
 from prolora.optim import parameter_groups
 from prolora.plan import Plan
+from prolora.quantized import train_in_float32
 from worker.base import device, pad
 from worker.examples import Example, batch
 from worker.methods import METHODS
@@ -28,9 +29,7 @@ def attach(base: PreTrainedModel, plan: Plan) -> PeftModel:
     """The base with a fresh adapter; its weights stay float32, so that small updates are not rounded away."""
     set_seed(plan.seed)
     model: PeftModel = get_peft_model(base, METHODS[plan.method](plan))
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+    train_in_float32(model)
     return model
 
 

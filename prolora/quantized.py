@@ -1,0 +1,23 @@
+"""What goes wrong in silence when adapters are trained on a quantised base, and the two calls that prevent it."""
+
+from torch import nn
+
+
+def keep_packing(model: nn.Module) -> None:
+    """Forbid bitsandbytes to repack 4-bit weights in place on CPUs with AVX512-BF16; call it once after loading.
+
+    It does so at the first evaluation, and training that goes on afterwards is silently wrong.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def train_in_float32(model: nn.Module) -> None:
+    """Make what is trained float32; call it after building TRL's SFTTrainer, which casts adapters to bfloat16.
+
+    bfloat16 has eight bits: at the usual learning rates of adapters, updates are rounded away.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
