@@ -156,7 +156,7 @@ def _check_lora(found: AdapterFile) -> None:
 
 def _check_finite(path: Path) -> None:
     """By the bits, since numpy has no bfloat16."""
-    for name, tensor in safetensors.deserialize(path.read_bytes()):
+    for name, tensor in safetensors.deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
         kind, exponent = EXPONENTS.get(tensor["dtype"], (np.uint8, 0))
         if exponent and ((np.frombuffer(tensor["data"], kind) & kind(exponent)) == exponent).any():
             raise AdapterError(f"{name} has numbers that are not finite, so the adapter cannot answer. Train it again.")
