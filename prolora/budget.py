@@ -4,25 +4,28 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 
-from prolora.base_models import Linear, Shapes
+from prolora.base_models import Shapes
 from prolora.errors import PlanError
-from prolora.plan import PROJECTIONS, Setting
+from prolora.plan import Setting
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SCALES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
 GIB = 2**30
+Targets = tuple[str, ...] | None  # names of modules; None is all that the base has
 THIN_SPACE = "\u2009"
 HOW = "Write a number of parameters such as 5M or 4,997,120, or the LoRA rank to match such as “rank 8”."
 
 
-def chunk_cost(linears: Iterable[Linear], m: int, n: int) -> int:
-    """Parameters of one shared rank in one layer; widths that m or n do not divide are rounded up."""
-    return sum(-(-linear.inputs // m) - (-linear.outputs // n) for linear in linears)
+def chunk_cost(shapes: Shapes, target_modules: Targets, m: int, n: int) -> int:
+    """Parameters of one shared rank over all modules; widths that m or n do not divide are rounded up."""
+    return sum(
+        shapes.times(each) * (-(-each.inputs // m) - (-each.outputs // n)) for each in shapes.targets(target_modules)
+    )
 
 
-def count(setting: Setting, shapes: Shapes, target_modules: tuple[str, ...] = PROJECTIONS) -> int:
-    """Trainable parameters: u(h + o) + R(ceil(h/m) + ceil(o/n)), over all modules and layers."""
-    shared = shapes.layers * chunk_cost(shapes.targets(target_modules), setting.m, setting.n)
+def count(setting: Setting, shapes: Shapes, target_modules: Targets = None) -> int:
+    """Trainable parameters: u(h + o) + R(ceil(h/m) + ceil(o/n)), over all modules."""
+    shared = chunk_cost(shapes, target_modules, setting.m, setting.n)
     return setting.u * shapes.lora_unit(target_modules) + setting.shared * shared
 
 
@@ -31,14 +34,14 @@ def keeps_every_chunk(rate: int, widths: Iterable[int]) -> bool:
     return all((rate - 1) * -(-width // rate) < width for width in widths)
 
 
-def usable_rates(shapes: Shapes, target_modules: tuple[str, ...] = PROJECTIONS, most: int = 512) -> list[int]:
+def usable_rates(shapes: Shapes, target_modules: Targets = None, most: int = 512) -> list[int]:
     """The sharing rates m = n that share anything and cut no chunk away whole."""
     targets = shapes.targets(target_modules)
     widths = {width for linear in targets for width in (linear.inputs, linear.outputs)}
     return [rate for rate in range(2, min(most, min(widths)) + 1) if keeps_every_chunk(rate, widths)]
 
 
-def smallest(shapes: Shapes, target_modules: tuple[str, ...] = PROJECTIONS) -> int:
+def smallest(shapes: Shapes, target_modules: Targets = None) -> int:
     """The cheapest PRoLoRA: no unshared rank, and as many shared ones as its rolls need to differ."""
     rates = usable_rates(shapes, target_modules)
     if not rates:
@@ -58,7 +61,7 @@ def bytes_of(parameters: int, dtype: str = "float32") -> int:
     return parameters * DTYPE_BYTES[dtype]
 
 
-def parse_budget(text: str, shapes: Shapes, target_modules: tuple[str, ...] = PROJECTIONS) -> int:
+def parse_budget(text: str, shapes: Shapes, target_modules: Targets = None) -> int:
     """Parameters meant by "5M", "5,000,000", "20k", "rank 8" or "r=8"."""
     plain = re.sub(r"\s", " ", text).strip().lower()
     if rank := re.fullmatch(r"(?:lora *)?(?:rank|r) *[=:]? *([0-9]{1,6})", plain):

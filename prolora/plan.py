@@ -8,6 +8,10 @@ from typing import Any, Literal, Self
 from prolora.errors import PlanError
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# What other architectures of prolora.base_models call theirs: queries, keys and values in one, networks without gates.
+FUSED = ("qkv_proj", "gate_up_proj", "query_key_value")
+UNGATED = ("dense", "fc1", "fc2", "dense_h_to_4h", "dense_4h_to_h", "c_fc", "c_proj")
+MODULES = PROJECTIONS + FUSED + UNGATED
 Method = Literal["prolora", "lora"]
 Quantization = Literal["nf4", "none"]
 MOST = {"epochs": 1000, "batch_size": 4096, "max_length": 131072}
@@ -82,8 +86,8 @@ class Plan:
         if self.method == "lora" and self.setting.u != self.setting.r:
             raise PlanError("LoRA has no shared ranks: u must equal r.")
         self._check_numbers()
-        if not self.target_modules or set(self.target_modules) - set(PROJECTIONS):
-            raise PlanError(f"Target modules must be among {', '.join(PROJECTIONS)}.")
+        if not self.target_modules or set(self.target_modules) - set(MODULES):
+            raise PlanError(f"Target modules must be among {', '.join(MODULES)}.")
 
     def _check_numbers(self) -> None:
         for name in ("alpha", "learning_rate", "b_lr_ratio", "unshared_lr_ratio", "epochs", "batch_size"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prolora.base_models import Shapes
 from prolora.budget import bytes_of, chunk_cost, count, grouped, largest, short, smallest, usable_rates
 from prolora.errors import PlanError
-from prolora.plan import PROJECTIONS, Setting
+from prolora.plan import Setting
 
 CHOICES = 5
 MAX_RANK = 512  # vLLM serves no adapter above it
@@ -31,7 +31,7 @@ class BudgetTooLarge(PlanError):  # noqa: N818
 class Facts:
     shapes: Shapes
     budget: int  # parameters
-    target_modules: tuple[str, ...] = PROJECTIONS
+    target_modules: tuple[str, ...] = ()  # none named: all that the base has
     tolerance: float | None = None  # relative; None: 0.1 %, or 1 % for narrow models
     divisible: bool = False  # only sharing rates that divide every width
     dtype: str = "float32"
@@ -42,8 +42,10 @@ class Facts:
             raise PlanError(f"A budget must be at least 1 parameter, not {self.budget}.")
         if not 0 <= self.spread <= 0.05:
             raise PlanError(f"The tolerance must lie between 0 and 5 %, not {self.spread:.1%}.")
-        if not self.shapes.targets(self.target_modules):
-            raise PlanError(f"Target modules must be among {', '.join(PROJECTIONS)}.")
+        if not self.target_modules:
+            object.__setattr__(self, "target_modules", self.shapes.modules)
+        if set(self.target_modules) - set(self.shapes.modules):
+            raise PlanError(f"Target modules must be among {', '.join(self.shapes.modules)}.")
         bytes_of(self.budget, self.dtype)  # refuses an unknown dtype
 
     @property
@@ -128,11 +130,10 @@ def _ceiling(facts: Facts) -> int:
 
 def _grid(facts: Facts) -> tuple[Numbers, Numbers, Numbers]:
     """Every (R, m) whose m rolls differ, which is R >= m, and what the chunk costs."""
-    targets = facts.shapes.targets(facts.target_modules)
     rates = usable_rates(facts.shapes, facts.target_modules, MAX_RANK)
     if facts.divisible:
         rates = [rate for rate in rates if _divides(rate, facts)]
-    per_rank = np.array([facts.shapes.layers * chunk_cost(targets, rate, rate) for rate in rates], dtype=np.int64)
+    per_rank = np.array([chunk_cost(facts.shapes, facts.target_modules, rate, rate) for rate in rates], dtype=np.int64)
     rate, shared = np.meshgrid(np.array(rates, dtype=np.int64), np.arange(1, MAX_RANK + 1, dtype=np.int64))
     cost = shared * per_rank
     kept = (shared >= rate) & (cost <= _ceiling(facts))

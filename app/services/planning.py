@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from prolora.base_models import CATALOGUE, BaseModel, TrainingDefaults, find
+from prolora.base_models import CATALOGUE, STUDIO, BaseModel, TrainingDefaults, trainable
 from prolora.budget import adapters_in, parse_budget
 from prolora.plan import Setting
 from prolora.planner import Facts, Suggestion, suggest
@@ -32,20 +32,21 @@ class Base:
 
 
 def bases() -> list[Base]:
-    return [_base(each) for each in CATALOGUE]
+    """Those of the catalogue that the studio can train and serve."""
+    return [_base(each) for each in CATALOGUE if each.architecture in STUDIO]
 
 
 def base(name: str) -> Base:
     """A base of the catalogue or a folder; raises when it cannot be trained."""
-    return _base(find(name))
+    return _base(trainable(name))
 
 
 def defaults(name: str) -> TrainingDefaults:
-    return find(name).defaults
+    return trainable(name).defaults
 
 
 def offer(base_name: str, budget: str) -> Offer:
-    found = find(base_name)
+    found = trainable(base_name)
     facts = Facts(found.shapes, parse_budget(budget, found.shapes))
     made = suggest(facts)
     return Offer(found, facts.budget, facts.rho, made.prolora, made.lora, made.note)
@@ -66,4 +67,5 @@ def _base(found: BaseModel) -> Base:
 def _note(base: BaseModel) -> str:
     if base.local:
         return "On this machine."
-    return f"The first training fetches {base.source} unless it is here; the hub asks for a token that may read it."
+    token = "; the hub asks to accept the licence, and for a token that may read it" if base.gated else ""
+    return f"{base.licence}. The first training fetches {base.source} unless it is here{token}."

@@ -121,9 +121,9 @@ def test_facts_that_cannot_be_are_refused(wrong: dict) -> None:
         Facts(DEMO, **wrong)
 
 
-@pytest.mark.parametrize("base", CATALOGUE, ids=lambda base: base.name)
-def test_a_suggestion_takes_less_than_100_ms(base: object) -> None:
-    shapes = base.shapes
+@pytest.mark.parametrize("base", ["demo", "llama-2-7b", "llama-2-70b", "qwen2.5-72b"])
+def test_a_suggestion_takes_less_than_100_ms(base: str) -> None:
+    shapes = find(base).shapes
     for step in range(12):
         budget = int(shapes.lora_unit() * 1.01 * (shapes.base_parameters / shapes.lora_unit() / 1.02) ** (step / 11))
         took = min(_seconds(Facts(shapes, budget)) for _ in range(3))  # the least of three: other processes run too
