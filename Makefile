@@ -12,7 +12,7 @@ INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_
 STAMP := .venv/installed-$(BACKEND)
 TEST_STAMP := .venv/installed-test
 
-.PHONY: studio install test demo-base clean
+.PHONY: studio install test test-peft demo-base clean
 .DELETE_ON_ERROR:
 
 studio: install
@@ -36,9 +36,10 @@ ifeq ($(BACKEND),cpu)
 endif
 	@touch $@
 
-$(TEST_STAMP): $(STAMP) tests/install-system.sh
-	$(INSTALL) --group test
+$(TEST_STAMP): $(STAMP) tests/install-system.sh tests/peft_suite/fetch.sh
+	$(INSTALL) --group test --group bench
 	@sh tests/install-system.sh
+	sh tests/peft_suite/fetch.sh
 	@touch $@
 
 test: $(TEST_STAMP)
@@ -48,6 +49,10 @@ test: $(TEST_STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+# PEFT's own test suite alone, which `make test` runs as well.
+test-peft: $(TEST_STAMP)
+	$(BIN)/python -m pytest tests/peft_suite
 
 # Trains the demo base model again from nothing; up to an hour on two cores.
 demo-base: $(STAMP)

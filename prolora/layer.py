@@ -122,7 +122,7 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         """Euclidean length of each row of W + scaling * B A, (out,)."""
         with torch.no_grad():
             delta = self.get_delta_weight(adapter_name).float()
-            norms: Tensor = torch.linalg.vector_norm(self._base_weight().to(delta) + delta, dim=1)
+            norms: Tensor = torch.linalg.vector_norm(self._plain_weight().to(delta) + delta, dim=1)
             return norms.clamp_min(torch.finfo(torch.float32).tiny)
 
     def _gain(self, adapter_name: str) -> Tensor:
@@ -135,6 +135,15 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
 
     def _base_bias(self) -> Tensor | None:
         return cast("Tensor | None", self.get_base_layer().bias)
+
+    def _plain_weight(self) -> Tensor:
+        """W of the base, where (1 + sum of (gain - 1)) W + sum of gain * scaling * B A is what is merged."""
+        weight, share = self._base_weight(), 1.0
+        for name in self.merged_adapters:
+            gain, delta = self._merged_gains[name], self.get_delta_weight(name).detach().to(weight)
+            weight = weight - (delta if gain is None else gain * delta)
+            share = share if gain is None else share + (gain - 1)
+        return weight if isinstance(share, float) else weight / share
 
     def _set_base(self, merged: Tensor, check: bool, name: str) -> None:
         if check and not torch.isfinite(merged).all():
@@ -231,9 +240,14 @@ class ProloraLinear(nn.Module, ProloraLayer):
     def _mixed_forward(self, x: Tensor, adapter_names: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
         """Each row of the batch by its own adapter, or by none for `__base__`."""
         if len(x) != len(adapter_names):
-            raise ValueError(f"`adapter_names` has {len(adapter_names)} names for a batch of {len(x)}.")
+            raise ValueError(
+                "Length of `adapter_names` should be the same as the number of inputs, but got "
+                f"{len(adapter_names)} and {len(x)} respectively."
+            )
         if self.merged:
-            raise ValueError("Cannot pass `adapter_names` while adapters are merged; call `unmerge_adapter` first.")
+            raise ValueError(
+                "Cannot pass `adapter_names` when there are merged adapters, please call `unmerge_adapter` first."
+            )
         result: Tensor = self.base_layer(x, *args, **kwargs).clone()
         if self.disable_adapters:
             return result
@@ -252,20 +266,22 @@ class ProloraLinear(nn.Module, ProloraLayer):
             if name not in self.prolora_config:
                 continue
             weight = self._base_weight()
-            gain = self._gain(name).detach().to(weight)[:, None] if name in self.prolora_magnitude else None
-            adapted = weight + self.get_delta_weight(name).detach().to(weight)
-            self._set_base(adapted if gain is None else gain * adapted, check=safe_merge, name=name)
+            change, gain = self.get_delta_weight(name).detach().to(weight), None
+            if name in self.prolora_magnitude:
+                gain = self._gain(name).detach().to(weight)[:, None]
+                # Beside others that are merged, since each changes the base's own answer.
+                change = (gain - 1) * self._plain_weight() + gain * change
+            self._set_base(weight + change, check=safe_merge, name=name)
             self._merged_gains[name] = gain
             self.merged_adapters.append(name)
 
     def unmerge(self) -> None:
         if not self.merged:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
-        while self.merged_adapters:
-            name = self.merged_adapters.pop()
-            weight, gain = self._base_weight(), self._merged_gains.pop(name)
-            plain = weight if gain is None else weight / gain
-            self._set_base(plain - self.get_delta_weight(name).detach().to(weight), check=False, name=name)
+            return
+        self.set_base_weight(self._plain_weight())
+        self.merged_adapters.clear()
+        self._merged_gains.clear()
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         return adapter_name not in self.prolora_magnitude
