@@ -13,7 +13,20 @@ SCALES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
 GIB = 2**30
 Targets = tuple[str, ...] | None  # names of modules; None is all that the base has
 THIN_SPACE = "\u2009"
-HOW = "Write a number of parameters such as 5M or 4,997,120, or the LoRA rank to match such as “rank 8”."
+BYTE_UNITS = {
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "byte": 1,
+    "bytes": 1,
+}
+HOW = (
+    "Write a number of parameters such as 5M or 4,997,120, the LoRA rank to match such as “rank 8”, a size such as "
+    "“40 MB” or “19 MiB”, or “500 adapters in 20 GiB”."
+)
 
 
 def chunk_cost(shapes: Shapes, target_modules: Targets, m: int, n: int) -> int:
@@ -61,18 +74,43 @@ def bytes_of(parameters: int, dtype: str = "float32") -> int:
     return parameters * DTYPE_BYTES[dtype]
 
 
-def parse_budget(text: str, shapes: Shapes, target_modules: Targets = None) -> int:
-    """Parameters meant by "5M", "5,000,000", "20k", "rank 8" or "r=8"."""
+def parse_budget(text: str, shapes: Shapes, target_modules: Targets = None, dtype: str = "float32") -> int:
+    """Parameters meant by "5M", "5,000,000", "rank 8", "40 MB", "19 MiB" or "500 adapters in 20 GiB".
+
+    Bytes are those of the stored dtype, and as many whole parameters as fit into them.
+    """
     plain = re.sub(r"\s", " ", text).strip().lower()
     if rank := re.fullmatch(r"(?:lora *)?(?:rank|r) *[=:]? *([0-9]{1,6})", plain):
-        return _at_least_one(int(rank[1]), text) * shapes.lora_unit(target_modules)
-    # Grouped in threes by commas, underscores or spaces (thin ones too), or not grouped at all.
-    whole = r"([0-9]{1,3}([,_ ])[0-9]{3}(?:\2[0-9]{3})*|[0-9]{1,15})"
-    number = re.fullmatch(whole + r"(\.[0-9]{1,15})? *([kmbg]?)(?: *param(?:eter)?s?)?", plain)
-    if not number:
+        return _at_least_one(int(rank[1]) * shapes.lora_unit(target_modules), text)
+    if shared := re.fullmatch(r"([0-9].*[0-9]|[0-9]) *adapters? *(?:in|on|per) *(.+)", plain):
+        adapters, card = _quantity(shared[1], {"": 1}, text), _quantity(shared[2], BYTE_UNITS, text)
+        if adapters < 1 or adapters % 1:
+            raise PlanError(f"“{text.strip()[:40]}” names no whole number of adapters. {HOW}")
+        return _at_least_one(int(card // adapters) // bytes_of(1, dtype), text)
+    if plain.endswith(("byte", "bytes")) or re.search("[kmg]i?b$", plain):
+        return _at_least_one(int(_quantity(plain, BYTE_UNITS, text)) // bytes_of(1, dtype), text)
+    return _at_least_one(round(_quantity(re.sub(" *param(eter)?s?$", "", plain), SCALES, text)), text)
+
+
+def _quantity(plain: str, units: dict[str, int], text: str) -> Decimal:
+    """A number and its unit; thousands may be grouped by commas, underscores or spaces (thin ones too)."""
+    number = re.fullmatch(r"([0-9]{1,3}([,_ ])[0-9]{3}(?:\2[0-9]{3})*|[0-9]{1,15})(\.[0-9]{1,15})? *([a-z]*)", plain)
+    if not number or number[4] not in units:
         raise PlanError(f"“{text.strip()[:40]}” is not a budget. {HOW}")
-    value = Decimal(re.sub(r"[,_ ]", "", number[1]) + (number[3] or "")) * SCALES[number[4]]
-    return _at_least_one(round(value), text)
+    return Decimal(re.sub(r"[,_ ]", "", number[1]) + (number[3] or "")) * units[number[4]]
+
+
+def is_capped(text: str) -> bool:
+    """A card that so many adapters must share has no room to overdraw."""
+    return "adapter" in text.lower()
+
+
+def parse_tolerance(text: str) -> float:
+    """Read "0.5%" or "0.5 %" as 0.005."""
+    number = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,9})?) *%", text.strip())
+    if not number:
+        raise PlanError(f"“{text.strip()[:40]}” is not a tolerance. Write a share of the budget such as 0.5%.")
+    return float(Decimal(number[1]) / 100)
 
 
 def _at_least_one(value: int, text: str) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from prolora.base_models import CATALOGUE, STUDIO, BaseModel, TrainingDefaults, trainable
-from prolora.budget import adapters_in, parse_budget
+from prolora.budget import adapters_in, is_capped, parse_budget
 from prolora.plan import Setting
 from prolora.planner import Facts, Suggestion, suggest
 
@@ -47,7 +47,7 @@ def defaults(name: str) -> TrainingDefaults:
 
 def offer(base_name: str, budget: str) -> Offer:
     found = trainable(base_name)
-    facts = Facts(found.shapes, parse_budget(budget, found.shapes))
+    facts = Facts(found.shapes, parse_budget(budget, found.shapes), hard_cap=is_capped(budget))
     made = suggest(facts)
     return Offer(found, facts.budget, facts.rho, made.prolora, made.lora, made.note)
 

@@ -1,7 +1,21 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prolora.base_models import Linear, Shapes, find
-from prolora.budget import adapters_in, bytes_of, count, grouped, largest, megabytes, parse_budget, short, smallest
+from prolora.budget import (
+    DTYPE_BYTES,
+    adapters_in,
+    bytes_of,
+    count,
+    grouped,
+    largest,
+    megabytes,
+    parse_budget,
+    parse_tolerance,
+    short,
+    smallest,
+)
 from prolora.errors import PlanError
 from prolora.plan import Setting
 
@@ -67,7 +81,25 @@ def test_the_smallest_setting_costs_one_lora_rank_where_two_divides_every_width(
         ("0.0000001", None),
         ("rank 0", None),
         ("rank 2.5", None),
-        ("5MB", None),
+        ("40 MB", 10_000_000),
+        ("40mb", 10_000_000),
+        ("1,000 kB", 250_000),
+        ("19 MiB", 4_980_736),
+        ("0.5 GB", 125_000_000),
+        ("20,000,003 bytes", 5_000_000),
+        ("500 adapters in 20 GiB", 10_737_418),
+        ("1 adapter in 40 MB", 10_000_000),
+        ("1,024 adapters per 20 GiB", 5_242_880),
+        ("500 adapters in 20", None),
+        ("500 adapters in", None),
+        ("0 adapters in 20 GiB", None),
+        ("2.5 adapters in 20 GiB", None),
+        ("adapters in 20 GiB", None),
+        ("500 adapters in 20 B", None),
+        ("3 bytes", None),
+        ("MB", None),
+        ("5 TB", None),
+        ("5 Mib", 1_310_720),
         ("5.000.000", None),
         ("1,2", None),
         ("5,00,000", None),
@@ -84,6 +116,44 @@ def test_a_budget_is_read_as_a_person_writes_it_or_refused(text: str, parameters
             parse_budget(text, SEVEN)
     else:
         assert parse_budget(text, SEVEN) == parameters
+
+
+def test_a_size_in_bytes_is_that_of_the_stored_dtype() -> None:
+    assert parse_budget("40 MB", SEVEN, dtype="float32") == 10_000_000
+    assert parse_budget("40 MB", SEVEN, dtype="bfloat16") == 20_000_000
+    assert parse_budget("500 adapters in 20 GiB", SEVEN, dtype="float16") == 21_474_836
+
+
+def test_a_rank_is_that_of_the_chosen_modules() -> None:
+    assert parse_budget("rank 8", SEVEN, ("q_proj", "v_proj")) == 8 * 32 * 2 * 8192
+
+
+@given(st.integers(1, 10**12), st.sampled_from(["{}", "{:,}", "{:_}", " {} parameters "]))
+def test_any_whole_number_is_read_as_it_is(parameters: int, written: str) -> None:
+    assert parse_budget(written.format(parameters), SEVEN) == parameters
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**4), st.sampled_from(list(DTYPE_BYTES)))
+def test_as_many_adapters_as_were_asked_for_fit_and_no_more(mib: int, adapters: int, dtype: str) -> None:
+    card = mib * 2**20
+    budget = parse_budget(f"{adapters} adapters in {mib} MiB", SEVEN, dtype=dtype)
+    assert adapters * bytes_of(budget, dtype) <= card < adapters * bytes_of(budget + 1, dtype)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_budget_of_at_least_one_parameter_or_is_refused(text: str) -> None:
+    try:
+        budget = parse_budget(text, SEVEN)
+    except PlanError:
+        return
+    assert budget >= 1
+
+
+def test_a_tolerance_is_a_share_of_the_budget() -> None:
+    assert parse_tolerance("0.5%") == parse_tolerance(" 0.5 % ") == 0.005
+    for text in ("0.5", "half", "-1%", "", "1e1%"):
+        with pytest.raises(PlanError, match="share of the budget"):
+            parse_tolerance(text)
 
 
 def test_rank_8_of_the_demo_base_is_its_own_number() -> None:

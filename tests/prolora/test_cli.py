@@ -40,6 +40,43 @@ def test_plan_as_json_is_a_list_of_settings_best_first(capsys: pytest.CaptureFix
     assert "divides every width" in reason
 
 
+def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict]:
+    assert main(["plan", "--json", *arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_plan_takes_sizes_of_the_stored_dtype(capsys: pytest.CaptureFixture[str]) -> None:
+    (half, *_) = planned(capsys, "--model", "qwen3-8b", "--budget", "40 MB", "--dtype", "bfloat16")
+    assert half["bytes"] == 2 * half["parameters"] == pytest.approx(40e6, rel=0.001)
+    assert main(["plan", "--model", "qwen3-8b", "--budget", "40 MB", "--dtype", "int3"]) == 2
+    assert "not as int3" in capsys.readouterr().err
+
+
+def test_plan_fits_as_many_adapters_into_a_card_as_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    found = planned(capsys, "--model", "llama-2-7b", "--budget", "500 adapters in 20 GiB")
+    assert all(500 * each["bytes"] <= 20 * 2**30 for each in found)
+
+
+def test_plan_takes_a_subset_of_the_modules_and_a_tolerance(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--model", "llama-2-7b", "--targets", "q_proj, v_proj", "--budget", "rank 8", "--tolerance", "2%")
+    found = planned(capsys, *asked)
+    assert all(abs(each["parameters"] / 4_194_304 - 1) <= 0.02 for each in found)
+    assert main(["plan", "--targets", "q_proj,lm_head", "--budget", "rank 8"]) == 2
+    assert "must be among q_proj, k_proj" in capsys.readouterr().err
+
+
+def test_plan_says_what_the_sizes_are_and_what_a_mixture_leaves_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    widths = {"hidden_size": 512, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 8}
+    config = {"architectures": ["MixtralForCausalLM"], "vocab_size": 1000, "num_local_experts": 4} | widths
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main(["plan", "--model", str(tmp_path), "--budget", "rank 4"]) == 0
+    printed = capsys.readouterr().out
+    assert "The weights of its experts are one tensor a layer" in printed
+    assert "in float32, in MB of 10^6 bytes" in printed
+
+
 def write_adapter(folder: Path, **changes: object) -> Path:
     """A PRoLoRA of (4, 1, 2, 2) on one layer of 6 inputs and 4 outputs, written by hand."""
     folder.mkdir()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prolora.base_models import CATALOGUE, Linear, Shapes, find
 from prolora.budget import bytes_of, count, keeps_every_chunk, parse_budget
 from prolora.errors import PlanError
-from prolora.plan import PROJECTIONS
+from prolora.plan import PROJECTIONS, Setting
 from prolora.planner import MAX_RANK, BudgetTooLarge, BudgetTooSmall, Facts, Suggestions, suggest
 
 SEVEN = find("llama-2-7b").shapes
@@ -96,6 +96,31 @@ def test_the_twin_is_the_nearest_whole_rank_with_its_true_gap() -> None:
     twin = suggest(Facts(DEMO, 20_000)).lora
     assert (twin.setting.r, twin.parameters) == (1, 19_456)
     assert twin.gap == pytest.approx(-0.0272)
+
+
+def test_a_subset_of_the_projections_is_planned_alone() -> None:
+    chosen = ("q_proj", "v_proj")
+    found = suggest(Facts(SEVEN, parse_budget("rank 8", SEVEN, chosen), chosen))
+    assert str(found.prolora[0].setting) == "(32, 4, 7, 7)"
+    assert found.lora.parameters == 8 * 32 * 2 * 8192
+    assert all(each.parameters == count(each.setting, SEVEN, chosen) for each in found.prolora)
+
+
+def test_a_base_without_the_usual_projections_is_planned_by_its_own() -> None:
+    shapes = find("phi-3-mini").shapes
+    assert Facts(shapes, 5_000_000).target_modules == ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+    best = suggest(Facts(shapes, parse_budget("rank 8", shapes))).prolora[0]
+    assert best.parameters == count(best.setting, shapes)
+    with pytest.raises(PlanError, match="qkv_proj"):
+        Facts(shapes, 5_000_000, ("q_proj",))
+
+
+def test_layers_that_stand_in_some_places_only_are_counted_as_often_as_they_stand() -> None:
+    mixed = Shapes(4, 64, (Linear("q_proj", 64, 64), Linear("up_proj", 64, 96, count=3)), 10**6)
+    assert mixed.lora_unit() == 4 * 128 + 3 * 160
+    found = suggest(Facts(mixed, 8 * mixed.lora_unit()))
+    assert all(each.parameters == count(each.setting, mixed) for each in found.prolora)
+    assert count(Setting(5, 1, 7, 3), mixed) == 4 * (128 + 4 * (10 + 22)) + 3 * (160 + 4 * (10 + 32))
 
 
 def test_every_suggestion_has_a_sentence_with_the_evidence() -> None:
