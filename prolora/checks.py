@@ -1,9 +1,12 @@
-"""What a file of weights must hold before a model takes anything from it."""
+"""What a layer and a file of weights must be before anything of a model is changed."""
 
 from collections.abc import Iterator, Mapping
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import resolve_quantization_backend
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from prolora.errors import StudioError
 from prolora.layer import ProloraLayer
@@ -11,6 +14,23 @@ from prolora.layer import ProloraLayer
 
 class WeightsError(StudioError, ValueError):
     """Weights that are not those of the adapter that is to be loaded; nothing was changed."""
+
+
+class LayerError(StudioError, TypeError):
+    """A module that was chosen for an adapter and cannot have one; nothing was changed."""
+
+
+def check_layer(name: str, module: nn.Module) -> None:
+    """Raise unless the module of this full name is a linear layer, quantised or not."""
+    base = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+    backend = resolve_quantization_backend(base)
+    linear = isinstance(base, nn.Linear) or (backend is not None and backend.layer_type == "linear")
+    # torch's MultiheadAttention reads the weight of its projection and never calls it.
+    if not linear or isinstance(base, NonDynamicallyQuantizableLinear):
+        raise LayerError(
+            f"{name} is a {type(base).__module__}.{type(base).__name__}; PRoLoRA adapts linear layers. "
+            "Name others in target_modules, or this one in exclude_modules."
+        )
 
 
 def check_weights(model: nn.Module, state: Mapping[str, Tensor], prefix: str) -> None:

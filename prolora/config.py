@@ -68,6 +68,8 @@ class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
     )
     bias: str = field(default="none", metadata=_help("Which biases to train: none, all or prolora_only."))
 
+    awaits_weights = False  # read from an adapter's folder whose weights are not loaded yet; no field, never saved
+
     def __post_init__(self) -> None:
         super().__post_init__()
         # PEFT's enum has no such member in its source: prolora.peft adds it.
@@ -84,6 +86,12 @@ class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
         for pattern in self.setting_pattern:
             self.layout_of(pattern)  # refuses what cannot be
         self.layout_of("")
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> PeftConfig:
+        config = super().from_pretrained(*args, **kwargs)
+        config.awaits_weights = True
+        return config
 
     def to_dict(self) -> dict[str, Any]:
         """What is saved; sets in order, so that equal adapters are equal files with equal content hashes."""

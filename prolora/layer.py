@@ -138,7 +138,8 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
 
     def _plain_weight(self) -> Tensor:
         """W of the base, where (1 + sum of (gain - 1)) W + sum of gain * scaling * B A is what is merged."""
-        weight, share = self._base_weight(), 1.0
+        weight = self._base_weight()
+        share: float | Tensor = 1.0
         for name in self.merged_adapters:
             gain, delta = self._merged_gains[name], self.get_delta_weight(name).detach().to(weight)
             weight = weight - (delta if gain is None else gain * delta)
@@ -279,7 +280,7 @@ class ProloraLinear(nn.Module, ProloraLayer):
         if not self.merged:
             warnings.warn("Already unmerged. Nothing to do.", stacklevel=2)
             return
-        self.set_base_weight(self._plain_weight())
+        self._set_base(self._plain_weight(), check=False, name="")
         self.merged_adapters.clear()
         self._merged_gains.clear()
 

@@ -5,15 +5,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers
 from peft.utils import (
     TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING,
     get_quantization_kwargs,
-    resolve_quantization_backend,
 )
 from torch import Tensor, nn
 
-from prolora.checks import check_weights
+from prolora.checks import WeightsError, check_layer, check_weights
 from prolora.config import ProloraConfig
 from prolora.layer import ProloraLayer, ProloraLinear
 from prolora.plan import PROJECTIONS
@@ -31,6 +30,14 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
         super().__init__(*args, **kwargs)
         self.register_load_state_dict_pre_hook(_check_before_loading)
 
+    def _prepare_model(self, peft_config: ProloraConfig, model: nn.Module) -> None:
+        """Refuse layers that cannot be adapted while all of them are still as they were."""
+        _maybe_include_all_linear_layers(peft_config, model)
+        adapted = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, BaseTunerLayer))
+        for name, module in model.named_modules():
+            if name and not name.startswith(adapted) and self._check_target_module_exists(peft_config, name):
+                check_layer(name, module)
+
     def _create_and_replace(
         self,
         config: ProloraConfig,
@@ -44,6 +51,7 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
         if isinstance(target, ProloraLayer):
             target.update_layer(adapter_name, config.r, config, module_name=current_key)
             return
+        check_layer(current_key, target)  # again, since weights may choose modules where the config does not
         module = self._create_new_module(
             config, adapter_name, target, module_name=current_key, **get_quantization_kwargs(self)
         )
@@ -53,10 +61,6 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
 
     @staticmethod
     def _create_new_module(config: ProloraConfig, adapter_name: str, target: nn.Module, **kwargs: Any) -> nn.Module:
-        base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
-        backend = resolve_quantization_backend(base)
-        if not isinstance(base, nn.Linear) and (backend is None or backend.layer_type != "linear"):
-            raise TypeError(f"PRoLoRA adapts linear layers, quantised or not; {target} is not one.")
         return ProloraLinear(target, adapter_name, config=config, r=config.r, **kwargs)
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:
@@ -93,9 +97,25 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
             raise ValueError(f"Trying to infer with non-existing adapter(s): {', '.join(sorted(unknown))}")
 
 
-def _check_before_loading(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+def _check_before_loading(model: ProloraModel, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """Torch calls this with all that is to be loaded, before any layer has taken its part."""
-    check_weights(model, state, prefix)
+    try:
+        check_weights(model, state, prefix)
+    except WeightsError:
+        _take_back(model)
+        raise
+    for config in model.peft_config.values():
+        config.awaits_weights = False
+
+
+def _take_back(model: ProloraModel) -> None:
+    """Remove the adapters that PEFT added in order to load weights into them."""
+    for name in [name for name, config in model.peft_config.items() if config.awaits_weights]:
+        if len(model.peft_config) > 1:
+            model.delete_adapter(name)
+        else:
+            model.unload()
+            del model.peft_config[name]
 
 
 def _add_adapter_names(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from prolora.checks import WeightsError
@@ -12,6 +12,7 @@ from prolora.peft import ProloraConfig
 from tests.prolora.conftest import Load
 
 KEY = "base_model.model.model.layers.0.self_attn.q_proj.prolora_A_0"
+TOKENS = torch.arange(10)[None]
 Tensors = dict[str, torch.Tensor]
 
 
@@ -43,12 +44,28 @@ def test_spoilt_weights_are_refused_before_anything_is_loaded(
     save_file(tensors, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
     model = get_peft_model(load(), config)
     before = {key: value.clone() for key, value in model.state_dict().items()}
+    base = load()
     with pytest.raises(WeightsError, match=words):
-        PeftModel.from_pretrained(load(), tmp_path, low_cpu_mem_usage=low_cpu_mem_usage)
+        PeftModel.from_pretrained(base, tmp_path, low_cpu_mem_usage=low_cpu_mem_usage)
+    assert base.state_dict().keys() == load().state_dict().keys()
     with pytest.raises(WeightsError, match=words):
         model.load_adapter(tmp_path, "other", low_cpu_mem_usage=low_cpu_mem_usage)
     after = model.state_dict()
+    assert after.keys() == before.keys()
     assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert set(model.peft_config) == {"default"}
+    assert model.active_adapters == ["default"]
+
+
+def test_weights_that_are_refused_leave_the_adapter_that_was_to_take_them(load: Load, tmp_path: Path) -> None:
+    model = get_peft_model(load(), ProloraConfig(r=8, u=1, m=3, n=3, init_weights=False))
+    model.save_pretrained(tmp_path)
+    again = PeftModel.from_pretrained(load(), tmp_path)
+    for trained in (model, again):
+        weights = {key.replace("q_proj", "z_proj"): value for key, value in get_peft_model_state_dict(model).items()}
+        with pytest.raises(WeightsError):
+            set_peft_model_state_dict(trained, weights)
+        assert torch.equal(trained(TOKENS).logits, model(TOKENS).logits)
 
 
 def test_an_adapter_of_a_base_of_other_widths_is_refused_by_the_module(load: Load, tmp_path: Path) -> None:
@@ -65,6 +82,5 @@ def test_a_whole_adapter_loads_as_it_was(load: Load, tmp_path: Path) -> None:
     model = get_peft_model(load(), ProloraConfig(r=8, u=1, m=3, n=3, init_weights=False))
     model.save_pretrained(tmp_path)
     again = PeftModel.from_pretrained(load(), tmp_path, low_cpu_mem_usage=True)
-    tokens = torch.arange(10)[None]
     with torch.no_grad():
-        assert torch.equal(again(tokens).logits, model(tokens).logits)
+        assert torch.equal(again(TOKENS).logits, model(TOKENS).logits)

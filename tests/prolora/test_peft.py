@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import bitsandbytes
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, PeftModel, get_peft_model
+from torch import nn
 from transformers import BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
 
 from prolora.base_models import find
 from prolora.budget import count
+from prolora.checks import LayerError
 from prolora.peft import ProloraConfig, ProloraLinear
 from tests.prolora.conftest import Load
 
@@ -184,9 +188,20 @@ def test_conversion_to_lora_by_pefts_own_road_is_offered(load: Load) -> None:
     assert model.supports_lora_conversion()
 
 
-def test_only_linear_layers_are_adapted(load: Load) -> None:
-    with pytest.raises(TypeError, match="linear"):
-        get_peft_model(load(), config(target_modules=["embed_tokens"]))
+@pytest.mark.parametrize("module", [Conv1D(4, 4), nn.Conv2d(4, 4, 1), nn.Embedding(4, 4), nn.MultiheadAttention(4, 2)])
+def test_a_module_that_cannot_be_adapted_is_named_before_any_layer_is_replaced(module: nn.Module) -> None:
+    base = nn.Sequential(OrderedDict(first=nn.Linear(4, 4), block=nn.Sequential(OrderedDict(odd=module))))
+    before = [type(layer) for layer in base.modules()]
+    with pytest.raises(LayerError, match=r"^block\.odd.* is a .*exclude_modules"):
+        get_peft_model(base, config(task_type=None, target_modules=r"first|block\.odd.*"))
+    assert [type(layer) for layer in base.modules()] == before
+
+
+def test_all_linear_with_a_layer_that_only_looks_linear_is_refused_before_any_is_replaced() -> None:
+    base = nn.Sequential(nn.Linear(4, 4), nn.MultiheadAttention(4, 2))
+    with pytest.raises(LayerError, match=r"1\.out_proj"):
+        get_peft_model(base, config(task_type=None, target_modules="all-linear"))
+    assert type(base[0]) is nn.Linear
 
 
 def test_importing_twice_registers_once() -> None:
