@@ -16,6 +16,7 @@ from prolora.checks import WeightsError, check_layer, check_weights
 from prolora.config import ProloraConfig
 from prolora.layer import ProloraLayer, ProloraLinear
 from prolora.plan import PROJECTIONS
+from prolora.quantized import keep_packing
 
 
 class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
@@ -37,6 +38,8 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
         for name, module in model.named_modules():
             if name and not name.startswith(adapted) and self._check_target_module_exists(peft_config, name):
                 check_layer(name, module)
+        if not peft_config.inference_mode:
+            keep_packing(model)
 
     def _create_and_replace(
         self,
