@@ -39,12 +39,14 @@ MORE_THAN_FACTORS = (
 )
 # Starts of PEFT's LoRA that take the start out of the base, so that the saved base is no longer the adapter's.
 CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+# What a file that does not say lora_alpha means.
+LORA_ALPHA, PROLORA_ALPHA = 8, 16
 BIASES = {"prolora_only": "lora_only"}
 
 
 def lora_config(config: dict[str, Any]) -> dict[str, Any]:
     """PEFT's configuration of the LoRA that a PRoLoRA adapter unfolds to."""
-    common = _common(config)
+    common = {"lora_alpha": PROLORA_ALPHA} | _common(config)
     bias = common.get("bias", "none")
     # Every pattern, since the first that matches counts: one of u alone still hides those behind it.
     ranks = {key: own.get("r", config["r"]) for key, own in (config.get("setting_pattern") or {}).items()}
@@ -60,7 +62,7 @@ def lora_config(config: dict[str, Any]) -> dict[str, Any]:
 
 def prolora_config(config: dict[str, Any], setting: Setting) -> dict[str, Any]:
     """The configuration of a PRoLoRA of one setting throughout that takes a LoRA's place."""
-    common = _common(config)
+    common = {"lora_alpha": LORA_ALPHA} | _common(config)
     bias = common.get("bias", "none")
     return common | {
         "peft_type": "PROLORA",
@@ -80,7 +82,7 @@ def scaling(config: dict[str, Any], module: str) -> float:
     """alpha / r of one module of a LoRA, or alpha / sqrt(r); the module is named as the file names it."""
     name = module.removeprefix(PREFIX)
     rank = of_pattern(config.get("rank_pattern") or {}, name, config["r"])
-    alpha = of_pattern(config.get("alpha_pattern") or {}, name, config.get("lora_alpha", 8))
+    alpha = of_pattern(config.get("alpha_pattern") or {}, name, config.get("lora_alpha", LORA_ALPHA))
     return float(alpha / (rank**0.5 if config.get("use_rslora") else rank))
 
 

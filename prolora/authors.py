@@ -6,7 +6,6 @@ parameters are lora_A.weight (R, ceil(h/m)), lora_B.weight (ceil(o/n), R), lora_
 what it saves at the end is a LoRA of rank r with the factors written out.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from prolora.adapter_file import WEIGHTS, AdapterError, read
 from prolora.expansion import Sought, find, fold_back
 from prolora.folder import aside, load_tensors, write_adapter
 from prolora.layout import chunk_width
+from prolora.lora_modules import MAGNITUDE, Module, by_module
 from prolora.plan import Setting
 
 BIN = "adapter_model.bin"
-COMPACT = ("lora_A.weight", "lora_B.weight", "lora_A_vec", "lora_B_vec")
-Module = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def to_compact(source: Path, target: Path, sought: Sought = Sought()) -> Convert
     if config["peft_type"] != "LORA":
         raise AdapterError(f"{source} is a compact PRoLoRA already.")
     check_factors_alone(config)
-    modules, others = _by_module(load_tensors(source))
+    modules, others = by_module(load_tensors(source))
     setting, convention, compact = _compact(config, modules, sought)
     tensors = others | {f"{name}.prolora_{part}": tensor for name, part, tensor in _rows(compact)}
     with aside(target) as folder:
@@ -66,8 +64,8 @@ def _compact(
     setting, convention = find(factors, sought)
     compact = {name: fold_back(a, b, setting, convention) for name, (a, b) in factors.items()}
     for name, parts in modules.items():
-        if "lora_magnitude_vector" in parts:
-            compact[name]["magnitude"] = parts["lora_magnitude_vector"]
+        if MAGNITUDE in parts:
+            compact[name]["magnitude"] = parts[MAGNITUDE]
     return setting, convention, compact
 
 
@@ -81,29 +79,6 @@ def from_checkpoint(parts: Module) -> Module:
         "B_u": parts["lora_B_vec"].T,
         "B_0": chunk_b[:, backwards],
     }
-
-
-def _by_module(stored: dict[str, Tensor]) -> tuple[dict[str, Module], dict[str, Tensor]]:
-    """Parameters by layer, under PEFT's names of a saved adapter or of a live model, and all other tensors."""
-    modules: dict[str, Module] = {}
-    others: dict[str, Tensor] = {}
-    for name, tensor in stored.items():
-        if found := re.fullmatch(r"(.+)\.(lora_[AB])(?:\.\w+)?\.weight", name):
-            modules.setdefault(found[1], {})[f"{found[2]}.weight"] = tensor
-        elif found := re.fullmatch(r"(.+)\.(lora_[AB]_vec|lora_magnitude_vector)(?:\.\w+)*", name):
-            modules.setdefault(found[1], {})[found[2]] = tensor
-        elif "lora_" in name:
-            raise AdapterError(f"{name} is no part of a LoRA of linear layers, so there is no PRoLoRA of it.")
-        else:
-            others[name] = tensor
-    for name, parts in modules.items():
-        wanted = COMPACT if "lora_A_vec" in parts or "lora_B_vec" in parts else COMPACT[:2]
-        for part in wanted:
-            if parts[part].ndim != 2 if part in parts else True:
-                raise AdapterError(f"{name} lacks {part} with two dimensions.")
-    if not modules:
-        raise AdapterError(f"{WEIGHTS} holds no factors of a LoRA.")
-    return modules, others
 
 
 def _rows(modules: dict[str, Module]) -> Iterator[tuple[str, str, Tensor]]:
