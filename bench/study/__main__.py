@@ -19,6 +19,7 @@ from bench.study.run import Outcome, outcome
 
 RESULTS = Path(__file__).parents[1] / "results" / "study"
 RUNS = RESULTS / "runs.jsonl"
+RUNS_A_PROCESS = 6  # a process grows by half a gigabyte a run
 
 
 def main() -> None:
@@ -38,15 +39,18 @@ def make(runs: Sequence[Run], data: Path, jobs: int) -> None:
     """Make the runs that are not there yet, and keep each as soon as it is finished."""
     done = {found.key for found in finished() if found.task == tasks(data).content_hash}
     missing = [run for run in runs if run.key not in done]
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=8) as pool:
-        waiting = [pool.submit(_outcome, run, data) for run in missing]
-        for number, each in enumerate(as_completed(waiting), start=1):
+    for first in range(0, len(missing), RUNS_A_PROCESS * jobs):
+        print(f"{first} of {len(missing)} runs made", flush=True)
+        _make(missing[first : first + RUNS_A_PROCESS * jobs], data, jobs)
+
+
+def _make(runs: Sequence[Run], data: Path, jobs: int) -> None:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        for each in as_completed([pool.submit(_outcome, run, data) for run in runs]):
             found = each.result()
             with RUNS.open("a") as file:
                 file.write(json.dumps(found.to_json()) + "\n")
-            print(
-                f"{number}/{len(missing)} {found.key} {sum(found.losses):.1f} nats, {found.seconds:.0f} s", flush=True
-            )
+            print(f"{found.key} {sum(found.losses):.1f} nats, {found.seconds:.0f} s", flush=True)
 
 
 def _outcome(run: Run, data: Path) -> Outcome:
