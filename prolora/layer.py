@@ -220,23 +220,21 @@ class ProloraLinear(nn.Module, ProloraLayer):
 
     def _factors(self, adapter_name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """A and B; kept from call to call while nothing is trained, since unfolding costs more than one token does."""
-        stored = [
-            part[adapter_name] for name in self.adapter_layer_names if adapter_name in (part := getattr(self, name))
-        ]
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._unfolded(adapter_name, dtype)
+        parts = [getattr(self, name) for name in self.adapter_layer_names]
+        stored = [part[adapter_name] for part in parts if adapter_name in part]
         # Tensors made under inference_mode count no changes, so nothing could tell when what is kept is out of date.
-        if (
-            self.training
-            or torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-            or any(tensor.is_inference() for tensor in stored)
-        ):
-            return self.factor_a(adapter_name).to(dtype), self.factor_b(adapter_name).to(dtype)
+        if any(tensor.is_inference() for tensor in stored):
+            return self._unfolded(adapter_name, dtype)
         state = (dtype, *((tensor.data_ptr(), tensor._version) for tensor in stored))
         kept = self._kept_factors.get(adapter_name)
         if kept is None or kept[0] != state:
-            factors = (self.factor_a(adapter_name).to(dtype), self.factor_b(adapter_name).to(dtype))
-            kept = self._kept_factors[adapter_name] = (state, factors)
+            kept = self._kept_factors[adapter_name] = (state, self._unfolded(adapter_name, dtype))
         return kept[1]
+
+    def _unfolded(self, adapter_name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        return self.factor_a(adapter_name).to(dtype), self.factor_b(adapter_name).to(dtype)
 
     def _mixed_forward(self, x: Tensor, adapter_names: Sequence[str], *args: Any, **kwargs: Any) -> Tensor:
         """Each row of the batch by its own adapter, or by none for `__base__`."""

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from prolora.base_models import find
 from prolora.budget import count
 from prolora.checks import LayerError
-from prolora.peft import ProloraConfig
+from prolora.peft import ProloraConfig, ProloraLinear
 from tests.prolora.conftest import Load
 
 TOKENS = torch.arange(20).view(2, 10)
@@ -119,6 +120,40 @@ def test_one_batch_mixes_adapters_and_base(load: Load) -> None:
     torch.testing.assert_close(mixed[1], logits(load())[1], rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="three"):
         model(TOKENS, adapter_names=["three", "two"])
+
+
+def test_beams_of_a_mixed_batch_stay_with_their_adapters(load: Load) -> None:
+    model = get_peft_model(load(), config(), adapter_name="one")
+    model.add_adapter("two", config(r=6, u=2, m=2, n=2))
+    options = {"max_new_tokens": 4, "num_beams": 2, "do_sample": False, "attention_mask": torch.ones_like(TOKENS)}
+    mixed = model.eval().generate(input_ids=TOKENS, adapter_names=["two", "one"], **options)
+    for row, name in enumerate(["two", "one"]):
+        model.set_adapter(name)
+        assert torch.equal(mixed[row], model.generate(input_ids=TOKENS, **options)[row])
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"target_modules": "all-linear"}, 14),  # seven in each of two layers, and not the head
+        ({"target_modules": "all-linear", "exclude_modules": ["down_proj"]}, 12),
+        ({"target_modules": ["q_proj", "v_proj"], "layers_to_transform": [1]}, 2),
+        ({"target_modules": r".*\.0\.mlp\.\w+_proj"}, 3),
+    ],
+    ids=str,
+)
+def test_the_modules_are_chosen_as_for_any_method(load: Load, fields: dict[str, Any], expected: int) -> None:
+    model = get_peft_model(load(), config(**fields))
+    assert sum(isinstance(module, ProloraLinear) for module in model.modules()) == expected
+
+
+def test_modules_to_save_are_trained_and_saved_whole(load: Load, tmp_path: Path) -> None:
+    model = get_peft_model(load(), config(target_modules=["q_proj"], modules_to_save=["lm_head"]))
+    with torch.no_grad():
+        model.base_model.model.lm_head.weight.mul_(2)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(logits(PeftModel.from_pretrained(load(), tmp_path)), logits(model))
+    assert any(key.endswith("lm_head.weight") for key in load_file(tmp_path / "adapter_model.safetensors"))
 
 
 def test_merged_it_answers_the_same_and_unmerged_it_is_the_base_again(load: Load) -> None:
