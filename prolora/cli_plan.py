@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prolora.plan import Setting
 
 if TYPE_CHECKING:
+    from prolora.memory import Training
     from prolora.planner import Facts, Suggestion
 
 BUDGET = "parameters (5M; 4,997,120), a LoRA rank (rank 8), a size (40 MB; 19 MiB) or “500 adapters in 20 GiB”"
@@ -23,6 +24,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     plan.add_argument("--tolerance", help="how far a setting may lie from the budget, such as 0.5%%")
     plan.add_argument("--strict", action="store_true", help="only sharing rates that divide every width")
     plan.add_argument("--hard-cap", action="store_true", help="not one parameter above the budget")
+    plan.add_argument("--batch", type=int, default=16, help="rows of a training step, for its memory")
+    plan.add_argument("--length", type=int, default=512, help="tokens of a row, for the memory of training")
+    plan.add_argument("--quantization", choices=("nf4", "none"), default="nf4", help="of the base while it is trained")
+    plan.add_argument("--checkpointing", action="store_true", help="gradient checkpointing, for the memory of training")
     plan.add_argument("--json", action="store_true", help="a list of settings, best first, instead of a text")
     plan.set_defaults(run=run)
 
@@ -34,17 +39,20 @@ def name(setting: Setting) -> str:
 
 
 def run(chosen: argparse.Namespace) -> int:
+    from prolora.memory import Training
     from prolora.planner import suggest  # here, since it loads numpy
 
     facts = _facts(chosen)
+    training = Training(chosen.batch, chosen.length, chosen.quantization, checkpointing=chosen.checkpointing)
     found = suggest(facts)
     if chosen.json:
-        print(json.dumps([_as_json(suggestion) for suggestion in found.prolora], indent=2))
+        print(json.dumps([_as_json(each, _memory(each, facts, training)) for each in found.prolora], indent=2))
         return 0
-    print(found.note, facts.shapes.note, sep=" " if facts.shapes.note else "", end="\n\n")
-    for suggestion in (*found.prolora, found.lora):
-        print("\n".join(_lines(suggestion)))
-    print(f"\nSizes are those of the tensors in {facts.dtype}, in MB of 10^6 bytes.")
+    print(" ".join(filter(None, (found.note, facts.shapes.note))), end="\n\n")
+    for suggestion in found.prolora:
+        print("\n".join(_lines(suggestion, _memory(suggestion, facts, training))))
+    print("\n".join(_lines(found.lora, None)))  # its layers are PEFT's, which save more
+    print("\n" + _legend(facts, training))
     return 0
 
 
@@ -66,17 +74,43 @@ def _facts(chosen: argparse.Namespace) -> "Facts":
     )
 
 
-def _lines(suggestion: "Suggestion") -> Iterator[str]:
+def _memory(suggestion: "Suggestion", facts: "Facts", training: "Training") -> int | None:
+    """Bytes of training it, where the formula knows the base's layers."""
+    from prolora.memory import estimate, knows
+
+    if not knows(facts.shapes):
+        return None
+    targets, rank = facts.target_modules, suggestion.setting.r
+    return estimate(facts.shapes, suggestion.parameters, rank, training, targets).total
+
+
+def _lines(suggestion: "Suggestion", memory: int | None) -> Iterator[str]:
     from prolora.budget import megabytes
 
     size = megabytes(suggestion.size_bytes)
-    yield f"{name(suggestion.setting):<32}{suggestion.parameters:>14,}{size:>11} {suggestion.gap:>+8.2%}"
+    trains = "" if memory is None else f"   trains in {memory / 10**9:.2f} GB"
+    yield f"{name(suggestion.setting):<32}{suggestion.parameters:>14,}{size:>11} {suggestion.gap:>+8.2%}{trains}"
     yield f"    {suggestion.reason}"
 
 
-def _as_json(suggestion: "Suggestion") -> dict[str, Any]:
+def _legend(facts: "Facts", training: "Training") -> str:
+    from prolora.memory import knows
+
+    sizes = f"Sizes are those of the tensors in {facts.dtype}, in MB of 10^6 bytes."
+    if not knows(facts.shapes):
+        return f"{sizes} The memory of training is not known for layers of this base's kind."
+    how = "NF4" if training.quantization == "nf4" else "bfloat16"
+    checkpointed = ", with gradient checkpointing" if training.checkpointing else ""
+    return (
+        f"{sizes} Training is that of {training.batch} rows of {training.length} tokens on the base in {how}"
+        f"{checkpointed}, fused attention and dropout, in GB of 10^9 bytes; libraries' own memory comes on top."
+    )
+
+
+def _as_json(suggestion: "Suggestion", memory: int | None) -> dict[str, Any]:
     return asdict(suggestion.setting) | {
         "parameters": suggestion.parameters,
         "bytes": suggestion.size_bytes,
         "reason": suggestion.reason,
+        "training_bytes": memory,
     }

@@ -35,7 +35,8 @@ def test_plan_refuses_a_budget_with_a_sentence(capsys: pytest.CaptureFixture[str
 def test_plan_as_json_is_a_list_of_settings_best_first(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--model", "llama-2-7b", "--budget", "5M", "--strict", "--json"]) == 0
     first = json.loads(capsys.readouterr().out)[0]
-    reason = first.pop("reason")
+    reason, training = first.pop("reason"), first.pop("training_bytes")
+    assert training > 10**10
     assert first == {"r": 9, "u": 1, "m": 8, "n": 8, "parameters": 4997120, "bytes": 4 * 4997120}
     assert "divides every width" in reason
 
@@ -65,6 +66,19 @@ def test_plan_takes_a_subset_of_the_modules_and_a_tolerance(capsys: pytest.Captu
     assert "must be among q_proj, k_proj" in capsys.readouterr().err
 
 
+def test_plan_says_what_memory_training_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--model", "llama-2-7b", "--budget", "rank 8")
+    whole, *_ = planned(capsys, *asked)
+    lean, *_ = planned(capsys, *asked, "--batch", "1", "--length", "256", "--checkpointing")
+    assert lean["training_bytes"] < whole["training_bytes"]
+    full, *_ = planned(capsys, *asked, "--quantization", "none")
+    assert full["training_bytes"] - whole["training_bytes"] == pytest.approx(6_476_005_376 * (1.5 - 1 / 64), rel=0.001)
+    assert main(["plan", *asked, "--batch", "0"]) == 2
+    assert "batch must be at least 1" in capsys.readouterr().err
+    assert main(["plan", *asked, "--checkpointing"]) == 0
+    assert "16 rows of 512 tokens on the base in NF4, with gradient checkpointing" in capsys.readouterr().out
+
+
 def test_plan_says_what_the_sizes_are_and_what_a_mixture_leaves_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +89,7 @@ def test_plan_says_what_the_sizes_are_and_what_a_mixture_leaves_out(
     printed = capsys.readouterr().out
     assert "The weights of its experts are one tensor a layer" in printed
     assert "in float32, in MB of 10^6 bytes" in printed
+    assert "memory of training is not known" in printed
 
 
 def write_adapter(folder: Path, **changes: object) -> Path:
