@@ -46,6 +46,20 @@ def test_merging_answers_the_same_and_unmerging_gives_the_weight_back() -> None:
     torch.testing.assert_close(layer.base_layer.weight.detach(), weight)
 
 
+@pytest.mark.parametrize("other", [True, False])
+def test_merged_together_two_adapters_answer_as_they_do_beside_each_other(other: bool) -> None:
+    layer = layer_of().eval()
+    layer.update_layer("other", 6, ProloraConfig(r=6, u=2, m=2, n=2, use_dora=other, init_weights=False))
+    layer.set_adapter(["default", "other"])
+    answer, weight = layer(X), layer.base_layer.weight.detach().clone()
+    for order in (["default", "other"], ["other", "default"]):
+        for name in order:
+            layer.merge(adapter_names=[name])
+        torch.testing.assert_close(layer(X), answer)
+        layer.unmerge()
+        torch.testing.assert_close(layer.base_layer.weight.detach(), weight)
+
+
 def test_a_mixed_batch_takes_each_row_by_its_own_adapter() -> None:
     layer = layer_of().eval()
     layer.update_layer("plain", 8, ProloraConfig(**(SETTING | {"use_dora": False, "init_weights": False})))

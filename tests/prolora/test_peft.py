@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import OrderedDict
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,22 @@ def test_modules_to_save_are_trained_and_saved_whole(load: Load, tmp_path: Path)
     model.save_pretrained(tmp_path)
     assert torch.equal(logits(PeftModel.from_pretrained(load(), tmp_path)), logits(model))
     assert any(key.endswith("lm_head.weight") for key in load_file(tmp_path / "adapter_model.safetensors"))
+
+
+def test_biases_train_and_are_saved_and_stay_when_the_adapter_is_disabled(tmp_path: Path) -> None:
+    base = nn.Sequential(OrderedDict(first=nn.Linear(8, 8), second=nn.Linear(8, 8)))
+    model = get_peft_model(
+        deepcopy(base), config(task_type=None, m=2, n=2, target_modules=["first"], bias="prolora_only")
+    )
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert [name for name in trained if "bias" in name] == ["base_model.model.first.base_layer.bias"]
+    with torch.no_grad():
+        trained["base_model.model.first.base_layer.bias"].add_(1)
+    model.save_pretrained(tmp_path)
+    x = torch.ones(1, 8)
+    assert torch.equal(PeftModel.from_pretrained(deepcopy(base), tmp_path)(x), model(x))
+    with pytest.warns(UserWarning, match="bias"), model.disable_adapter():
+        assert not torch.equal(model(x), base(x))
 
 
 def test_merged_it_answers_the_same_and_unmerged_it_is_the_base_again(load: Load) -> None:
