@@ -15,7 +15,8 @@ import safetensors
 from safetensors import SafetensorError, safe_open
 
 from prolora.errors import PlanError, StudioError
-from prolora.layout import Layout
+from prolora.layout import Layout, of_pattern
+from prolora.plan import Setting
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."  # what PEFT writes before the base's own names of modules
@@ -53,10 +54,25 @@ class AdapterFile:
             return _modules(self.shapes)
         return tuple(key.removesuffix(".lora_A.weight") for key in self.shapes if key.endswith(".lora_A.weight"))
 
+    @property
+    def settings(self) -> dict[Setting, list[str]]:
+        """The adapted layers by their setting; a LoRA is one whose ranks are all unshared."""
+        found: dict[Setting, list[str]] = {}
+        for module in self.modules:
+            found.setdefault(self._setting(module), []).append(module)
+        return found
+
+    def _setting(self, module: str) -> Setting:
+        if self.config["peft_type"] == "PROLORA":
+            return layout(self.config, module).setting
+        return Setting.lora(self.shapes[f"{module}.lora_A.weight"][0])
+
 
 def read(folder: Path) -> AdapterFile:
     """Raises AdapterError when the folder holds no adapter of a known method, or one that is not whole."""
     config = read_config(folder)
+    if type(config.get("lora_alpha", 1)) not in (int, float):
+        raise AdapterError(f"lora_alpha in {folder / CONFIG} must be a number, not {config['lora_alpha']!r}.")
     shapes, dtypes = header(folder / WEIGHTS)
     found = AdapterFile(config, shapes, dtypes, (folder / WEIGHTS).stat().st_size)
     if config["peft_type"] == "PROLORA":
@@ -146,12 +162,25 @@ def _check_lora(found: AdapterFile) -> None:
     }
     if orphans:
         raise AdapterError(f"{min(orphans)} has no lora_A.weight beside it. Save the adapter again.")
+    if type(found.config.get("r")) is not int or found.config["r"] < 1:
+        raise AdapterError(f"{CONFIG} has no rank: r must be a whole number from 1, not {found.config.get('r')!r}.")
     for module in found.modules:
+        _check_rank(module, found)
         a, b = shapes[f"{module}.lora_A.weight"], shapes.get(f"{module}.lora_B.weight")
         if b is None:
             raise AdapterError(f"{module} lacks lora_B.weight. Save the adapter again.")
         if len(a) == len(b) == 2 and a[0] != b[1]:
             raise AdapterError(f"{module}.lora_B.weight has the shape {b}; its lora_A.weight {a} asks for (…, {a[0]}).")
+
+
+def _check_rank(module: str, found: AdapterFile) -> None:
+    """The rank scales the update, so one that is not the factors' own would load and answer wrongly."""
+    if found.config.get("target_parameters") or f"{module}.lora_A_vec" in found.shapes:
+        return  # several experts in one factor, or the chunk of the authors' checkpoint
+    rank = of_pattern(found.config.get("rank_pattern") or {}, module.removeprefix(PREFIX), found.config["r"])
+    if found.shapes[f"{module}.lora_A.weight"][0] != rank:
+        shape = found.shapes[f"{module}.lora_A.weight"]
+        raise AdapterError(f"{module}.lora_A.weight has the shape {shape}; the configuration asks for rank {rank}.")
 
 
 def _check_finite(path: Path) -> None:

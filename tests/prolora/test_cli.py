@@ -1,11 +1,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from prolora.cli import main
 
@@ -41,9 +43,9 @@ def test_plan_as_json_is_a_list_of_settings_best_first(capsys: pytest.CaptureFix
     assert "divides every width" in reason
 
 
-def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict]:
+def planned(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
     assert main(["plan", "--json", *arguments]) == 0
-    return json.loads(capsys.readouterr().out)
+    return list(json.loads(capsys.readouterr().out))
 
 
 def test_plan_takes_sizes_of_the_stored_dtype(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +123,146 @@ def test_inspect_names_the_tensor_that_does_not_fit_or_the_file_that_is_torn(
     assert "is torn" in capsys.readouterr().err
 
 
+def write_lora(folder: Path, rank: int = 4, **changes: object) -> Path:
+    """A LoRA of random factors on two layers, written by hand."""
+    folder.mkdir()
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "rank_pattern": {"v": 2}} | changes
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    shapes = {"q.lora_A": (rank, 24), "q.lora_B": (20, rank), "v.lora_A": (2, 24), "v.lora_B": (12, 2)}
+    random = np.random.default_rng(0)
+    tensors = {f"{name}.weight": random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    save_file(tensors, folder / "adapter_model.safetensors")
+    return folder
+
+
+def test_inspect_knows_a_lora_and_its_patterns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(write_lora(tmp_path / "lora"))]) == 0
+    printed = capsys.readouterr().out
+    assert "LoRA r=4 on 1 layers, the first q" in printed
+    assert "LoRA r=2 on 1 layers, the first v" in printed
+    assert "rank_pattern: v has 2" in printed
+
+
+def test_inspect_as_json_has_every_setting_and_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_adapter(tmp_path / "adapter", setting_pattern={"other": {"u": 2}}, rotate=True)
+    assert main(["inspect", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["settings"] == [{"r": 4, "u": 1, "m": 2, "n": 2, "modules": ["layer"]}]
+    assert found["patterns"] == {"setting_pattern": {"other": {"u": 2}}}
+    assert found["options"] == {"rotate": True}
+    assert (found["parameters"], found["dtypes"]) == (25, ["F32"])
+    assert found["bytes"] == (folder / "adapter_model.safetensors").stat().st_size
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    tensors = load_file(folder / "adapter_model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "adapter_model.safetensors")
+
+
+EXTRA = np.ones((2, 2), dtype=np.float32)
+
+
+@pytest.mark.parametrize("command", ["inspect", "expand", "merge", "convert"])
+@pytest.mark.parametrize(
+    ("write", "break_it", "words"),
+    [
+        (write_adapter, lambda tensors: tensors.pop("layer.prolora_B_0"), "layer lacks prolora_B_0"),
+        (write_adapter, lambda tensors: tensors.update({"layer.prolora_C": EXTRA}), "layer.prolora_C is there, and"),
+        (write_adapter, lambda tensors: tensors["layer.prolora_A_0"].fill(np.nan), "layer.prolora_A_0 has numbers"),
+        (write_lora, lambda tensors: tensors.pop("q.lora_B.weight"), "q lacks lora_B.weight"),
+        (
+            write_lora,
+            lambda tensors: tensors.update({"k.lora_B.weight": EXTRA}),
+            "k.lora_B.weight has no lora_A.weight",
+        ),
+        (write_lora, lambda tensors: tensors["q.lora_A.weight"].fill(np.inf), "q.lora_A.weight has numbers"),
+    ],
+)
+def test_every_command_refuses_a_file_that_is_not_whole_and_names_the_tensor(
+    command: str, write: Any, break_it: Any, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "adapter")
+    rewrite(folder, break_it)
+    refuses(command, folder, words, capsys)
+
+
+@pytest.mark.parametrize("command", ["inspect", "expand", "merge", "convert"])
+@pytest.mark.parametrize(
+    ("write", "changes", "words"),
+    [
+        (write_adapter, {"m": 3}, "layer.prolora_A_0 has the shape (3, 3); the configuration asks for (3, 2)"),
+        (write_adapter, {"format_version": 2}, "reads 1 to 1. Install a newer one"),
+        (write_adapter, {"lora_alpha": None}, "must be a number, not None"),
+        (write_lora, {"r": 8}, "q.lora_A.weight has the shape (4, 24); the configuration asks for rank 8"),
+        (write_lora, {"r": None}, "r must be a whole number from 1, not None"),
+    ],
+)
+def test_every_command_refuses_a_configuration_of_other_tensors(
+    command: str, write: Any, changes: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuses(command, write(tmp_path / "adapter", **changes), words, capsys)
+
+
+def refuses(command: str, folder: Path, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2 and a sentence, and nothing written; the base that merge asks for has a configuration at least."""
+    out, base = folder.parent / "out", folder.parent / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    (base / "model.safetensors").touch()
+    target = [] if command == "inspect" else [str(out)]
+    more = {"merge": ["--base", str(base)], "convert": ["--budget", "30"]}.get(command, [])
+    assert main([command, str(folder), *target, *more]) == 2
+    assert words in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_convert_finds_an_expansion_exactly_and_the_nearest_by_setting_or_budget(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = write_adapter(tmp_path / "adapter")
+    lora, back = str(tmp_path / "lora"), tmp_path / "back"
+    assert main(["expand", str(adapter), lora]) == 0
+    assert main(["convert", lora, str(back), "--u", "1", "--m", "2", "--n", "2"]) == 0
+    assert "Found (4, 1, 2, 2) on 1 layers" in capsys.readouterr().out
+    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (adapter, back))
+    assert all(np.array_equal(after[name], tensor) for name, tensor in before.items())
+    other, near = str(write_lora(tmp_path / "other")), str(tmp_path / "near")
+    assert main(["convert", other, near, "--r", "4", "--u", "1", "--m", "2", "--n", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "(4, 1, 2, 2): 200 parameters in place of 248." in printed.out
+    assert "% away in all" in printed.out
+    assert "2 of 2: v is" in printed.err
+    assert main(["convert", other, near, "--r", "4", "--u", "1", "--m", "2", "--n", "2"]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--budget", "5M", "--r", "4"], "Give --budget or --r, not both"),
+        (["--r", "4", "--u", "1"], "Give --r, --u, --m and --n together"),
+        ([], "is not the expansion of a PRoLoRA"),
+        (["--u", "1", "--m", "2", "--n", "2"], "in q the copies of a chunk differ by up to"),
+    ],
+)
+def test_convert_says_what_is_missing(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lora = write_lora(tmp_path / "lora", rank_pattern={})
+    rewrite(lora, lambda tensors: [tensors.pop(f"v.lora_{factor}.weight") for factor in "AB"])
+    assert main(["convert", str(lora), str(tmp_path / "out"), *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n    {name} " in printed for name in ("plan", "check", "inspect", "expand", "merge", "convert"))
+
+
 def test_check_counts_the_rows_of_a_good_file(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(good)]) == 0
     assert capsys.readouterr().out == (
@@ -161,7 +303,9 @@ def test_importing_planning_and_checking_load_nothing_heavy(good: Path) -> None:
     assert loaded_after("import prolora") == []
     assert loaded_after("import prolora; prolora.suggest, prolora.Plan, prolora.ChatTokenizer") == []
     assert loaded_after("from prolora.cli import main; main(['plan', '--model', 'llama-2-7b', '--budget', '5M'])") == []
-    assert loaded_after("from prolora.cli import main; main(['inspect', 'nowhere'])") == []
+    adapter, lora = write_adapter(good.parent / "adapter"), write_lora(good.parent / "lora")
+    for folder in (adapter, lora):
+        assert loaded_after(f"from prolora.cli import main; assert not main(['inspect', {str(folder)!r}])") == []
     assert loaded_after(f"from prolora.cli import main; main(['check', {str(good)!r}])") == []
 
 
