@@ -63,9 +63,8 @@ def case(arguments: tuple[str, ...]) -> dict[str, Any]:
 def main() -> None:
     cases = [case(arguments) for arguments in ASKED]
     for each in cases:
-        print(
-            f"{each['command']:<64}{each['median_seconds']:>8.3f} s, imports {each['heavy_imports'] or 'nothing heavy'}"
-        )
+        heavy = ", ".join(each["heavy_imports"]) or "nothing heavy"
+        print(f"{each['command']:<70}{each['median_seconds']:>7.3f} s ({each['cpu_seconds']:.3f} of a core), {heavy}")
     about = {"hardware": hardware(), "python": sys.version.split()[0], "runs": RUNS, "load": os.getloadavg()[0]}
     RESULTS.write_text(json.dumps({"about": about, "cases": cases}, indent=1) + "\n")
 

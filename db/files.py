@@ -105,6 +105,11 @@ def expanded_dir(content_hash: str) -> Path:
     return root.parent / f"{root.name}.expanded" / _safe(content_hash)
 
 
+def shapes_file(config_hash: str) -> Path:
+    """The counted shapes of the model whose config.json has this hash."""
+    return _made("shapes") / f"{_safe(config_hash)}.json"
+
+
 @contextmanager
 def write_aside(target: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `target` when the block ends well: whole, on the disk, or not at all.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prolora.base_models import measured
 from prolora.base_models.architectures import ARCHITECTURES, Config
 from prolora.base_models.catalogue import CATALOGUE, PAPER, SMALL, SMALL_UNDER, STUDIO, BaseModel
 from prolora.base_models.shapes import Shapes
@@ -16,7 +17,7 @@ LONGEST_NAME = 255  # what a row holds of a base's name
 
 
 def find(name_or_folder: str | None) -> BaseModel:
-    """A model of the catalogue by name, or the one of a folder's config.json; a cleared field says None."""
+    """A model of the catalogue, of a folder or of a file of counted shapes, by name; a cleared field says None."""
     name = (name_or_folder or "").strip()
     for base in CATALOGUE:
         if base.name == name:
@@ -24,7 +25,7 @@ def find(name_or_folder: str | None) -> BaseModel:
     folder = _folder(name)
     if len(str(folder)) > LONGEST_NAME:
         raise BaseModelError(f"The path {folder} is longer than {LONGEST_NAME} characters. Move the model to another.")
-    architecture, shapes = _readable(folder, _planned)
+    architecture, shapes = measured.read(folder) if folder.suffix == ".json" else _readable(folder, _planned)
     defaults = SMALL if shapes.hidden < SMALL_UNDER else PAPER
     return BaseModel(str(folder), folder.name, str(folder), shapes, defaults, local=True, architecture=architecture)
 
@@ -76,7 +77,8 @@ def _planned(folder: Path) -> tuple[str, Shapes]:
     if known := next((kind for kind in kinds if kind in ARCHITECTURES), None):
         return known, ARCHITECTURES[known](Config(fields, str(folder / "config.json")))
     raise BaseModelError(
-        f"{folder} holds {', '.join(kinds)}, which is not known here. Known are {', '.join(ARCHITECTURES)}."
+        f"{folder} holds {', '.join(kinds)}, which is not known here. Known are {', '.join(ARCHITECTURES)}. "
+        f"The studio counts others by `python -m worker.shapes {folder}`, for `prolora plan` to read."
     )
 
 
