@@ -1,4 +1,4 @@
-"""PRoLoRA as a method of PEFT; importing this module is what registers it (PEFT knows no entry points)."""
+"""PRoLoRA and Tied LoRA as methods of PEFT; importing this module registers them (PEFT knows no entry points)."""
 
 from typing import cast
 
@@ -20,13 +20,17 @@ def _add_peft_type(name: str) -> None:
     type.__setattr__(PeftType, name, member)
 
 
-_add_peft_type("PROLORA")
+for _name in ("PROLORA", "TIED_LORA"):
+    _add_peft_type(_name)
 
 from prolora.config import ProloraConfig  # noqa: E402
 from prolora.layer import ProloraLayer, ProloraLinear  # noqa: E402
 from prolora.model import ProloraModel  # noqa: E402
+from prolora.tied.config import TiedLoraConfig  # noqa: E402
+from prolora.tied.model import TiedLoraModel  # noqa: E402
 
-__all__ = ["ProloraConfig", "ProloraLayer", "ProloraLinear", "ProloraModel"]
+__all__ = ["ProloraConfig", "ProloraLayer", "ProloraLinear", "ProloraModel", "TiedLoraConfig", "TiedLoraModel"]
 
 if cast(PeftType, PeftType["PROLORA"]) not in PEFT_TYPE_TO_CONFIG_MAPPING:
     register_peft_method(name="prolora", config_cls=ProloraConfig, model_cls=ProloraModel)
+    register_peft_method(name="tied_lora", config_cls=TiedLoraConfig, model_cls=TiedLoraModel)

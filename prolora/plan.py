@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from math import gcd
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from prolora.errors import PlanError
 
@@ -12,7 +12,33 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 FUSED = ("qkv_proj", "gate_up_proj", "query_key_value")
 UNGATED = ("dense", "fc1", "fc2", "dense_h_to_4h", "dense_4h_to_h", "c_fc", "c_proj")
 MODULES = PROJECTIONS + FUSED + UNGATED
-Method = Literal["prolora", "lora"]
+MethodName = Literal[
+    "prolora",
+    "prolora-unrotated",
+    "prolora-unrectified",
+    "clora",
+    "rolora",
+    "prolora-dora",
+    "lora",
+    "rslora",
+    "dora",
+    "vera",
+    "tied-lora",
+    "miss",
+    "hira",
+    "gralora",
+]
+SHARING: tuple[MethodName, ...] = (
+    "prolora",
+    "prolora-unrotated",
+    "prolora-unrectified",
+    "clora",
+    "rolora",
+    "prolora-dora",
+)
+UNROTATED: tuple[MethodName, ...] = ("prolora-unrotated", "clora")
+NOTHING_UNSHARED: tuple[MethodName, ...] = ("clora", "rolora")
+TIED = ("q_proj", "k_proj", "v_proj")  # all that Tied LoRA adapts: one A needs one width
 Quantization = Literal["nf4", "none"]
 MOST = {"epochs": 1000, "batch_size": 4096, "max_length": 131072}
 SEEDS = 2**32  # how many numpy takes
@@ -61,12 +87,24 @@ class Setting:
         return f"r={self.r}" if self.u == self.r else f"({self.r}, {self.u}, {self.m}, {self.n})"
 
 
+def check_method(method: str, setting: Setting) -> None:
+    """Raise for a method that is not known here, or a setting that it cannot have."""
+    if method not in get_args(MethodName):
+        raise PlanError(f"There is no method called {method}. Choose {', '.join(get_args(MethodName))}.")
+    if method not in SHARING and setting.u != setting.r:
+        raise PlanError(f"The method {method} has no shared ranks: u must equal r.")
+    if method in NOTHING_UNSHARED and setting.u:
+        raise PlanError(f"The method {method} has no unshared ranks: u must be 0, not {setting.u}.")
+    if method == "gralora" and setting.r % 2:
+        raise PlanError(f"GraLoRA cuts its rank in two: r must be even, not {setting.r}.")
+
+
 @dataclass(frozen=True)
 class Plan:
     """One training run, whole: what is needed to do it again, but for the dataset."""
 
-    method: Method
-    setting: Setting
+    method: MethodName
+    setting: Setting  # r = u says the rank of a method that shares nothing
     base_model: str  # a name of the catalogue, or a local folder
     quantization: Quantization = "nf4"
     alpha: float = 16.0
@@ -81,13 +119,11 @@ class Plan:
     target_modules: tuple[str, ...] = PROJECTIONS
 
     def __post_init__(self) -> None:
-        if self.method not in ("prolora", "lora"):
-            raise PlanError(f"There is no method called {self.method}.")
-        if self.method == "lora" and self.setting.u != self.setting.r:
-            raise PlanError("LoRA has no shared ranks: u must equal r.")
+        check_method(self.method, self.setting)
         self._check_numbers()
-        if not self.target_modules or set(self.target_modules) - set(MODULES):
-            raise PlanError(f"Target modules must be among {', '.join(MODULES)}.")
+        possible = TIED if self.method == "tied-lora" else MODULES
+        if not self.target_modules or set(self.target_modules) - set(possible):
+            raise PlanError(f"Target modules of {self.method} must be among {', '.join(possible)}.")
 
     def _check_numbers(self) -> None:
         for name in ("alpha", "learning_rate", "b_lr_ratio", "unshared_lr_ratio", "epochs", "batch_size"):
