@@ -6,20 +6,14 @@ plots are written anew; `--report` does only that.
 """
 
 import argparse
-import json
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from bench.study import design, report
 from bench.study.data import tasks
-from bench.study.design import Run
-from bench.study.run import Outcome, outcome
+from bench.study.runs import finished, make
 
 RESULTS = Path(__file__).parents[1] / "results" / "study"
 RUNS = RESULTS / "runs.jsonl"
-RUNS_A_PROCESS = 6  # a process grows by half a gigabyte a run
 
 
 def main() -> None:
@@ -30,41 +24,9 @@ def main() -> None:
     chosen = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     if not chosen.report:
-        make(design.tuning(), chosen.data, chosen.jobs)
-        make(design.reported(report.best_rates(finished())), chosen.data, chosen.jobs)
-    report.write(finished(), tasks(chosen.data), RESULTS)
-
-
-def make(runs: Sequence[Run], data: Path, jobs: int) -> None:
-    """Make the runs that are not there yet, and keep each as soon as it is finished."""
-    done = {found.key for found in finished() if found.task == tasks(data).content_hash}
-    missing = [run for run in runs if run.key not in done]
-    for first in range(0, len(missing), RUNS_A_PROCESS * jobs):
-        print(f"{first} of {len(missing)} runs made", flush=True)
-        _make(missing[first : first + RUNS_A_PROCESS * jobs], data, jobs)
-
-
-def _make(runs: Sequence[Run], data: Path, jobs: int) -> None:
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        for each in as_completed([pool.submit(_outcome, run, data) for run in runs]):
-            found = each.result()
-            with RUNS.open("a") as file:
-                file.write(json.dumps(found.to_json()) + "\n")
-            print(f"{found.key} {sum(found.losses):.1f} nats, {found.seconds:.0f} s", flush=True)
-
-
-def _outcome(run: Run, data: Path) -> Outcome:
-    return outcome(run, tasks(data))
-
-
-def finished() -> list[Outcome]:
-    return list(_read()) if RUNS.exists() else []
-
-
-def _read() -> Iterator[Outcome]:
-    for line in RUNS.read_text().splitlines():
-        found = json.loads(line)
-        yield Outcome(**found | {"setting": tuple(found["setting"]), "losses": tuple(found["losses"])})
+        make(design.tuning(), chosen.data, chosen.jobs, RUNS)
+        make(design.reported(report.best_rates(finished(RUNS))), chosen.data, chosen.jobs, RUNS)
+    report.write(finished(RUNS), tasks(chosen.data), RESULTS)
 
 
 if __name__ == "__main__":
