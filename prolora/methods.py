@@ -177,6 +177,11 @@ def title(name: str) -> str:
     return BY_NAME[name].title if name in BY_NAME else name
 
 
+def family(name: str) -> Family:
+    """By which methods are coloured; a method that is gone belongs to none."""
+    return BY_NAME[name].family if name in BY_NAME else "other"
+
+
 def count(name: str, setting: Setting, shapes: Shapes, target_modules: Targets = PROJECTIONS) -> int:
     """Parameters that the method trains on a model of these shapes."""
     return method(name).count(setting, shapes, target_modules)

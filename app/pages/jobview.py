@@ -6,6 +6,7 @@ from app.pages.joblines import address, progress_words, time_left
 from app.pages.plots import SHARES
 from app.pages.show import THIN, Column, ago, bar, chip, duration, facts, link, method, number, percent, table
 from app.services.jobs import Detail, Measure, now
+from prolora.methods import title as title_of
 from prolora.plan import Plan
 
 METRICS = (
@@ -28,7 +29,7 @@ def head_html(detail: Detail) -> str:
     line = detail.line
     twin = ""
     if detail.twin is not None:
-        words = f"{'LoRA' if detail.twin.method == 'lora' else 'PRoLoRA'} twin"
+        words = f"{title_of(detail.twin.method)} twin"
         twin = f" · {link(address(detail.twin.id), words)} {chip(detail.twin.status)}"
     left = "" if line.finished else f"<small class=num>{time_left(line)}</small>"
     error = f'<p class="problem">{escape(line.error)}</p>' if line.error else ""

@@ -9,10 +9,12 @@ import plotly.graph_objects as go
 from app.pages.theme import BASE, LORA, PROLORA
 from app.services.jobs import Curve
 from app.services.leaderboard import Entry
+from prolora.methods import family
+from prolora.methods import title as title_of
 
 SHARES = ("exact_match", "token_f1")  # between 0 and 1
-COLOURS = {"prolora": PROLORA, "lora": LORA}
-TITLES = {"prolora": "PRoLoRA", "lora": "LoRA"}
+COLOURS = {"prolora": PROLORA, "lora": LORA, "other": BASE}  # of families of methods
+SYMBOLS = {"prolora": "circle", "lora": "diamond", "other": "square"}
 GRID = "rgba(128,140,148,.22)"
 FONT = {"family": "IBM Plex Sans, sans-serif", "size": 13, "color": "#7b878e"}  # legible on both themes
 
@@ -25,8 +27,8 @@ def loss_plot(curves: Iterable[Curve]) -> go.Figure:
             x=steps,
             y=values,
             mode="lines",
-            name=f"{TITLES[curve.method]}, job {curve.job_id}",
-            line={"color": COLOURS[curve.method], "width": 2},
+            name=f"{title_of(curve.method)}, job {curve.job_id}",
+            line={"color": COLOURS[family(curve.method)], "width": 2},
         )
     return figure
 
@@ -40,7 +42,7 @@ def pareto(entries: Sequence[Entry], metric: str, title: str) -> go.Figure:
     figure.update_xaxes(type="log", range=reach, tickvals=marks, ticktext=[_round(mark) for mark in marks])
     if metric in SHARES:
         figure.update_yaxes(tickformat=".0%", range=[-0.03, 1.05])
-    for name in ("prolora", "lora"):
+    for name in sorted({entry.method for entry in entries}, key=lambda name: (list(COLOURS).index(family(name)), name)):
         of_method = [entry for entry in entries if entry.method == name and metric in entry.scores]
         if of_method:
             figure.add_scatter(**_points(of_method, metric, name))
@@ -59,14 +61,14 @@ def _points(entries: list[Entry], metric: str, name: str) -> dict[str, Any]:
         "x": [entry.parameters for entry in entries],
         "y": values,
         "mode": "markers",
-        "name": TITLES[name],
-        "marker": {"color": COLOURS[name], "size": 11, "symbol": "circle" if name == "prolora" else "diamond"},
+        "name": title_of(name),
+        "marker": {"color": COLOURS[family(name)], "size": 11, "symbol": SYMBOLS[family(name)]},
         "error_y": {
             "type": "data",
             "symmetric": False,
             "array": [high - value for (_, high), value in zip(intervals, values, strict=True)],
             "arrayminus": [value - low for (low, _), value in zip(intervals, values, strict=True)],
-            "color": COLOURS[name],
+            "color": COLOURS[family(name)],
             "thickness": 1,
             "width": 3,
         },

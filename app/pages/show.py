@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 
+from prolora.methods import family
+from prolora.methods import title as title_of
+
 THIN = "\u202f"  # narrow and unbreakable
 
 
@@ -55,9 +58,8 @@ def chip(status: str) -> str:
 
 
 def method(name: str) -> str:
-    """PRoLoRA in amber, LoRA in grey-blue."""
-    title = {"prolora": "PRoLoRA", "lora": "LoRA"}.get(name, name)
-    return f'<span class="method {escape(name)}">{escape(title)}</span>'
+    """The family of PRoLoRA in amber, that of LoRA in grey-blue."""
+    return f'<span class="method {family(name)}">{escape(title_of(name))}</span>'
 
 
 def link(address: str, words: str, kind: str = "", ident: str = "") -> str:

@@ -17,8 +17,8 @@ from db.models import OWNER, Adapter, Dataset, Job, Score, Status
 from db.queue import enqueue
 from db.session import session
 from prolora.base_models import BaseModel
-from prolora.budget import count
 from prolora.errors import PlanError, StudioError
+from prolora.methods import count
 from prolora.plan import Plan, Quantization, Setting
 
 LOG_LINES, LOG_BYTES = 200, 64_000
@@ -227,7 +227,7 @@ def _number(value: float | None, what: str) -> float:
 
 
 def _job(plan: Plan, base: BaseModel, dataset_id: int, name: str, pair: str | None) -> Job:
-    parameters = count(plan.setting, base.shapes, plan.target_modules)
+    parameters = count(plan.method, plan.setting, base.shapes, plan.target_modules)
     return Job(owner_id=OWNER, dataset_id=dataset_id, name=name, plan=plan.to_json(), parameters=parameters, pair=pair)
 
 
