@@ -30,7 +30,7 @@ class Method:
     sentence: str  # what it is
     family: Family
     count: Callable[[Setting, Shapes, Targets], int]
-    unfolds: bool = True  # it is exactly a plain LoRA, so that vLLM can serve it
+    served: bool = True  # stored as a PRoLoRA or a LoRA and nothing more, so that vLLM can serve it
     modules: Targets = PROJECTIONS  # those it can adapt
     step: int = 1  # ranks are multiples of it
     most_rank: int | None = None  # what a budget buys at most
@@ -108,7 +108,7 @@ METHODS: tuple[Method, ...] = (
         "PRoLoRA that trains the length of each row of the weight as well.",
         "prolora",
         dora_count,
-        unfolds=False,
+        served=False,
     ),
     Method("lora", "LoRA", "The product of two thin factors of rank r.", "lora", count_shared),
     Method("rslora", "rsLoRA", "LoRA scaled by alpha / √r instead of alpha / r.", "lora", count_shared),
@@ -118,7 +118,7 @@ METHODS: tuple[Method, ...] = (
         "LoRA that trains the length of each row of the weight as well.",
         "lora",
         dora_count,
-        unfolds=False,
+        served=False,
     ),
     Method(
         "vera",
@@ -127,6 +127,7 @@ METHODS: tuple[Method, ...] = (
         "which is 256 as in the paper wherever the budget allows.",
         "other",
         vera_count,
+        served=False,
         most_rank=PAPERS_VERA_RANK,
     ),
     Method(
@@ -135,6 +136,7 @@ METHODS: tuple[Method, ...] = (
         "One A for q, k and v of all layers, one B for each of them, and trained vectors that tell modules apart.",
         "other",
         tied_count,
+        served=False,
         modules=TIED,
     ),
     Method(
@@ -143,7 +145,7 @@ METHODS: tuple[Method, ...] = (
         "One block of r rows a module, which groups of inputs have in common.",
         "other",
         miss_count,
-        unfolds=False,
+        served=False,
     ),
     Method(
         "hira",
@@ -151,7 +153,7 @@ METHODS: tuple[Method, ...] = (
         "The product of two factors of rank r, multiplied into the weight number by number.",
         "other",
         count_shared,
-        unfolds=False,
+        served=False,
     ),
     Method(
         "gralora",
@@ -159,7 +161,7 @@ METHODS: tuple[Method, ...] = (
         "The weight cut in four blocks, each with a LoRA of half the rank.",
         "other",
         count_shared,
-        unfolds=False,
+        served=False,
         step=2,
     ),
 )
@@ -180,6 +182,11 @@ def title(name: str) -> str:
 def family(name: str) -> Family:
     """By which methods are coloured; a method that is gone belongs to none."""
     return BY_NAME[name].family if name in BY_NAME else "other"
+
+
+def is_served(name: str) -> bool:
+    """Whether vLLM can answer as an adapter of this method."""
+    return name in BY_NAME and BY_NAME[name].served
 
 
 def count(name: str, setting: Setting, shapes: Shapes, target_modules: Targets = PROJECTIONS) -> int:

@@ -23,6 +23,7 @@ from db.session import session
 from db.settings import settings
 from prolora.base_models import BaseModel, find
 from prolora.errors import StudioError
+from prolora.methods import is_served
 from prolora.vllm import launch
 from worker import base_files
 
@@ -118,7 +119,7 @@ def highest_rank(model: BaseModel) -> int:
     served = select(Job.plan).join(Adapter, Adapter.job_id == Job.id).where(Adapter.base_model == model.name)
     with session() as s:
         plans = s.scalars(served).all()
-    ranks = [int(plan["setting"]["r"]) for plan in plans]
+    ranks = [int(plan["setting"]["r"]) for plan in plans if is_served(plan["method"])]
     return min(max([LORA_RANK, *ranks]), max(launch.RANKS))
 
 

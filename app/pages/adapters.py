@@ -59,15 +59,11 @@ def _row(line: Line) -> tuple[str, ...]:
 
 
 def _downloads(line: Line) -> str:
-    """A LoRA has one form only."""
-    where = f"/download/adapter/{line.id}"
-    expanded = link(
-        f"{where}/expanded.zip",
-        "Expanded" if line.method == "prolora" else "LoRA",
-        "button quiet small",
-        f"expanded-{line.id}",
-    )
-    if line.method != "prolora":
-        return f'<div class="actions">{expanded}</div>'
-    compact = link(f"{where}/compact.zip", "Compact", "button quiet small", f"compact-{line.id}")
-    return f'<div class="actions">{compact}{expanded}</div>'
+    forms = adapters.forms(line.method)
+    alone = {"compact": "As stored", "expanded": "LoRA"}
+    words = [alone[forms[0]]] if len(forms) == 1 else ["Compact", "Expanded"]
+    buttons = [
+        link(f"/download/adapter/{line.id}/{form}.zip", word, "button quiet small", f"{form}-{line.id}")
+        for form, word in zip(forms, words, strict=True)
+    ]
+    return f'<div class="actions">{"".join(buttons)}</div>'

@@ -5,6 +5,7 @@ from html import escape
 
 from app.pages.show import Cell, Column, ago, bar, chip, duration, link, method, number, table
 from app.services.jobs import Line, now
+from prolora.methods import family
 
 COLUMNS = (
     Column("State"),
@@ -66,7 +67,7 @@ def _row(line: Line) -> list[Cell | str]:
 def _card(line: Line) -> str:
     title = f"{chip(line.status)} <b>{escape(line.name)}</b> {method(line.method)}"
     return (
-        f'<a class="strip-card {escape(line.method)}" href="{address(line.id)}">'
+        f'<a class="strip-card {family(line.method)}" href="{address(line.id)}">'
         f"<div>{title} <span class=num>{escape(line.setting)}</span></div>"
         f"{bar(line.share)}<div class=row><small>{progress_words(line)}</small>"
         f"<small class=num>{time_left(line)}</small></div></a>"

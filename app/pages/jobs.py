@@ -57,7 +57,7 @@ def show(job_id: int | None, drawn: Any) -> list[Any]:
         return [_overview(lines), *[gr.skip()] * 6, polling]
     detail = jobs.detail(job_id)
     plot, drawn = _plot(detail, drawn)
-    running = not detail.line.finished or (detail.twin is not None and not detail.twin.finished)
+    running = not all(line.finished for line in (detail.line, *detail.peers))
     stoppable = not detail.line.finished and not detail.line.cancel_requested
     log = jobs.log_tail(job_id) or "Nothing yet."
     return [
@@ -91,8 +91,7 @@ def _overview(lines: list[jobs.Line]) -> str:
 
 def _plot(detail: Detail, drawn: Any) -> tuple[Any, Any]:
     """Drawn again only when there are new points: a plot that is replaced flickers and loses its zoom."""
-    both = [detail.line] if detail.twin is None else sorted((detail.line, detail.twin), key=lambda line: line.id)
-    curves = jobs.curves(both)
+    curves = jobs.curves(sorted((detail.line, *detail.peers), key=lambda line: line.id))
     state = [(curve.job_id, len(curve.points), curve.points[-1:]) for curve in curves]
     if not any(curve.points for curve in curves) or state == drawn:
         return gr.skip(), state

@@ -5,7 +5,7 @@ from html import escape
 from app.pages.joblines import address, progress_words, time_left
 from app.pages.plots import SHARES
 from app.pages.show import THIN, Column, ago, bar, chip, duration, facts, link, method, number, percent, table
-from app.services.jobs import Detail, Measure, now
+from app.services.jobs import Detail, Line, Measure, now
 from prolora.methods import title as title_of
 from prolora.plan import Plan
 
@@ -27,21 +27,22 @@ SCORES = (
 
 def head_html(detail: Detail) -> str:
     line = detail.line
-    twin = ""
-    if detail.twin is not None:
-        words = f"{title_of(detail.twin.method)} twin"
-        twin = f" · {link(address(detail.twin.id), words)} {chip(detail.twin.status)}"
+    peers = "".join(f" · {link(address(each.id), _beside(each))} {chip(each.status)}" for each in detail.peers)
     left = "" if line.finished else f"<small class=num>{time_left(line)}</small>"
     error = f'<p class="problem">{escape(line.error)}</p>' if line.error else ""
     note = f"<p><small>{escape(line.note)}</small></p>" if line.note else ""
     return (
-        f'<p class="crumbs">{link("/jobs", "Jobs")} · job {line.id}{twin}</p>'
+        f'<p class="crumbs">{link("/jobs", "Jobs")} · job {line.id}{peers}</p>'
         f'<header class="page-head" data-status="{line.status}"><h1>{escape(line.name)} {chip(line.status)}</h1>'
         f'<p class="lead">{method(line.method)} <span class=num>{escape(line.setting)}</span> · '
         f"{number(line.parameters)} parameters</p></header>"
         f'<div class="live">{bar(line.share)}'
         f"<div class=row><small>{progress_words(line)}</small>{left}</div></div>{error}{note}"
     )
+
+
+def _beside(peer: Line) -> str:
+    return f"{title_of(peer.method)} {'twin' if peer.method == 'lora' else 'of this budget'}"
 
 
 def more_html(detail: Detail) -> str:

@@ -12,13 +12,17 @@ from app.pages.joblines import address
 from app.pages.show import facts, heading, link, megabytes, number
 from app.services import datasets, jobs, planning
 from prolora.errors import StudioError
+from prolora.methods import title as title_of
 
 TITLE, PATH = "New adapter", "wizard"
 LEAD = "From data to a trained PRoLoRA and the LoRA of the same size."
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 FIRST_BUDGET = "rank 8"
 QUANTIZATION = [("NF4", "nf4"), ("full precision", "none")]
-Training = tuple[gr.Textbox, gr.Number, gr.Number, gr.Number, gr.Number, gr.Number, gr.Radio, gr.Checkbox]
+OTHERS = [(title_of(name), name) for name in planning.PEERS]
+Training = tuple[
+    gr.Textbox, gr.Number, gr.Number, gr.Number, gr.Number, gr.Number, gr.Radio, gr.Checkbox, gr.Dropdown, gr.Dropdown
+]
 
 
 class Form(NamedTuple):
@@ -36,6 +40,8 @@ class Form(NamedTuple):
     max_length: gr.Number
     quantization: gr.Radio
     twin: gr.Checkbox
+    method: gr.Dropdown
+    peers: gr.Dropdown
 
 
 class Notes(NamedTuple):
@@ -153,13 +159,28 @@ def _training() -> Training:
             info="NF4 takes a quarter of the memory.",
             elem_id="quantization",
         )
+        chosen = gr.Dropdown(
+            [("PRoLoRA", "prolora"), ("LoRA", "lora"), *OTHERS],
+            value="prolora",
+            label="Method",
+            info="What this adapter is trained by.",
+            elem_id="method",
+        )
     twin = gr.Checkbox(
         True,
         label="Train the equal-budget LoRA too",
         info="Same data, seed and schedule: the only fair comparison.",
         elem_id="twin",
     )
-    return name, epochs, rate, seed, batch, length, precision, twin
+    peers = gr.Dropdown(
+        OTHERS,
+        value=[],
+        multiselect=True,
+        label="Train others at this budget too",
+        info="Each gets the setting nearest to the budget; data, seed, schedule and learning rate are the same.",
+        elem_id="peers",
+    )
+    return name, epochs, rate, seed, batch, length, precision, twin, chosen, peers
 
 
 def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: Steps) -> None:
@@ -176,7 +197,8 @@ def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: St
     for field in fields:
         field.change(summary, fields, [notes.dataset, notes.rail], show_progress=quiet, trigger_mode="always_last")
         field.change(lambda: gr.Button(interactive=True), None, [steps.start], show_progress=quiet)
-    form.twin.change(lambda twin: "Train both" if twin else "Train", [form.twin], [steps.start], show_progress=quiet)
+    for field in (form.twin, form.method, form.peers):
+        field.change(start_words, fields, [steps.start], show_progress=quiet)
     for number_of, (button, check) in enumerate(
         zip(steps.forward, (check_data, check_base, check_budget), strict=True), 1
     ):
@@ -246,17 +268,23 @@ def _rail(choice: jobs.Choice, dataset: str) -> str:
     try:
         made = planning.offer(choice.base, choice.budget)
         chosen = made.choice(choice.setting)
-        pairs += [
-            ("Setting", f'<span class="method prolora">{escape(str(chosen.setting))}</span>'),
-            ("Parameters", number(chosen.parameters)),
-            ("Adapter", megabytes(chosen.size_bytes)),
-        ]
-        if choice.twin:
-            pairs.append(("Twin", f'<span class="method lora">LoRA {escape(str(made.lora.setting))}</span>'))
+        if choice.method == "prolora":
+            pairs += [
+                ("Setting", f'<span class="method prolora">{escape(str(chosen.setting))}</span>'),
+                ("Parameters", number(chosen.parameters)),
+                ("Adapter", megabytes(chosen.size_bytes)),
+            ]
+        others = [name for name in choice.methods if name != "prolora"]
+        pairs += [(title_of(name), escape(planning.fit_words(made, choice.setting, name))) for name in others]
     except StudioError:
         pairs.append(("Setting", "none yet"))
     pairs += [("Epochs", f"{choice.epochs or 0:g}"), ("Learning rate", f"{choice.learning_rate or 0:g}")]
     return f'<aside class="rail"><h2>Summary</h2>{facts(pairs)}</aside>'
+
+
+def start_words(*values: Any) -> str:
+    runs = len(jobs.Choice(*values).methods)
+    return {1: "Train", 2: "Train both"}.get(runs, f"Train all {runs}")
 
 
 @told
@@ -283,7 +311,7 @@ def check_budget(*values: Any) -> Any:
 def start(*values: Any) -> tuple[str, Any]:
     """The button then rests until a field changes, so that a second click starts nothing twice."""
     ids = jobs.start(jobs.Choice(*values))
-    words = "Both jobs are queued." if len(ids) > 1 else "The job is queued."
+    words = {1: "The job is queued.", 2: "Both jobs are queued."}.get(len(ids), f"All {len(ids)} jobs are queued.")
     watch = link(address(ids[0]), "Watch it" if len(ids) == 1 else "Watch them", "button")
     return f'<div class="done" data-jobs="{",".join(map(str, ids))}"><p>{words}</p>{watch}</div>', gr.Button(
         interactive=False

@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import select
 
@@ -16,10 +17,14 @@ from db.models import OWNER, Adapter, Job
 from db.session import session
 from prolora.base_models import find
 from prolora.errors import BaseModelError, StudioError
+from prolora.methods import family, is_served, title
 from prolora.plan import Setting
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPORT_SECONDS = 600
+
+
+Form = Literal["compact", "expanded"]
 
 
 class AdapterError(StudioError):
@@ -60,17 +65,35 @@ def find_adapter(adapter_id: int) -> Line:
         return _line(*found)
 
 
+def forms(method: str) -> tuple[Form, ...]:
+    """As what an adapter of a method can be taken away; a LoRA has one form only."""
+    if not is_served(method):
+        return ("compact",)
+    return ("compact", "expanded") if family(method) == "prolora" else ("expanded",)
+
+
 def compact_zip(adapter_id: int) -> Path:
     """The adapter as it is stored; the caller removes the file when it has been sent."""
     line = find_adapter(adapter_id)
-    words = _COMPACT if line.method == "prolora" else _PLAIN
-    return _zip(line, files.adapter_dir(line.content_hash), words)
+    return _zip(line, files.adapter_dir(line.content_hash), _stored_words(line.method))
 
 
 def expanded_zip(adapter_id: int) -> Path:
     """The adapter as a plain LoRA; the caller removes the file when it has been sent."""
     line = find_adapter(adapter_id)
-    return _zip(line, _expanded(line), _EXPANDED if line.method == "prolora" else _PLAIN)
+    if "expanded" not in forms(line.method):
+        raise AdapterError(f"{line.name} is a {title(line.method)}, which is no plain LoRA. Take it as it is stored.")
+    return _zip(line, _expanded(line), _EXPANDED if family(line.method) == "prolora" else _PLAIN)
+
+
+def _stored_words(method: str) -> str:
+    """What the archive says of its form: whether PEFT alone loads it, or needs this package to know the method."""
+    if family(method) == "prolora" and is_served(method):
+        return _COMPACT
+    if is_served(method):
+        return _PLAIN
+    words = _OURS if family(method) == "prolora" or method == "tied-lora" else _PEFTS
+    return words.replace("{title}", title(method))
 
 
 def _expanded(line: Line) -> Path:
@@ -137,11 +160,7 @@ An adapter for the base model {base}: setting {setting}, {parameters} trained pa
 The base model itself is not in this archive.
 
 """
-_COMPACT = (
-    _HEAD
-    + """This is the compact form: the unshared ranks and the shared chunks, and nothing twice. Loading it needs the
-`prolora` package, which is in the repository of the studio that trained it (`pip install "prolora[peft]"` from there).
-
+_OURS_USE = """
 ```python
 import prolora.peft  # teaches PEFT the method
 from peft import PeftModel
@@ -152,6 +171,20 @@ tokenizer = AutoTokenizer.from_pretrained("{base}")
 model = PeftModel.from_pretrained(base, "{name}")
 ```
 """
+_NEEDS_OURS = """Loading it needs the
+`prolora` package, which is in the repository of the studio that trained it (`pip install "prolora[peft]"` from there).
+"""
+_COMPACT = (
+    _HEAD
+    + "This is the compact form: the unshared ranks and the shared chunks, and nothing twice. "
+    + _NEEDS_OURS
+    + _OURS_USE
+)
+_OURS = _HEAD + "This is a {title}, as PEFT stores it. vLLM does not serve it. " + _NEEDS_OURS + _OURS_USE
+_PEFTS = (
+    _HEAD
+    + "This is a {title}, as PEFT stores it. PEFT alone loads it; vLLM does not serve it.\n"
+    + _OURS_USE.replace("import prolora.peft  # teaches PEFT the method\n", "")
 )
 _LORA_USE = """
 ```python

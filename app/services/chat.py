@@ -16,6 +16,7 @@ from db.session import session
 from db.settings import settings
 from prolora.base_models import find
 from prolora.errors import StudioError
+from prolora.methods import is_served, title
 
 ANSWER_TIMEOUT = httpx.Timeout(10.0, read=300.0)
 Message = dict[str, str]
@@ -93,17 +94,23 @@ def models() -> list[Model]:
     mine = select(Adapter, Job.name).join(Job).where(Adapter.owner_id == OWNER, Adapter.base_model == base.name)
     with session() as s:
         found = s.execute(mine.order_by(Adapter.id.desc())).all()
-        adapters = [Model(adapter.name, f"{name} · {adapter.name}", adapter.method) for adapter, name in found]
+        adapters = [
+            Model(adapter.name, f"{name} · {adapter.name}", adapter.method)
+            for adapter, name in found
+            if is_served(adapter.method)
+        ]
     return [Model(base.name, f"{base.title}, without an adapter", ""), *adapters]
 
 
 def why_not(name: str) -> str:
     """Why a model that was asked for is not among those that answer."""
     with session() as s:
-        base = s.scalar(select(Adapter.base_model).where(Adapter.owner_id == OWNER, Adapter.name == name))
-    if base is None:
+        adapter = s.scalar(select(Adapter).where(Adapter.owner_id == OWNER, Adapter.name == name))
+    if adapter is None:
         return "The address names a model that is not here. Choose another."
-    return f"{name} is for the base {_title(base)}; the server holds {_title(settings().serve_base)}."
+    if not is_served(adapter.method):
+        return f"{name} is a {title(adapter.method)}: vLLM serves plain LoRA and what unfolds to it. Use it with PEFT."
+    return f"{name} is for the base {_title(adapter.base_model)}; the server holds {_title(settings().serve_base)}."
 
 
 def _title(base: str) -> str:

@@ -3,14 +3,15 @@
 import re
 import secrets
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app.services.planning import Offer, offer
+from app.services.planning import Offer, fit_of, offer
 from db import files, scores
 from db import jobs as rows
 from db.models import OWNER, Adapter, Dataset, Job, Score, Status
@@ -46,6 +47,13 @@ class Choice:
     max_length: int
     quantization: Quantization
     twin: bool  # train the LoRA of equal budget too
+    method: str = "prolora"
+    peers: Sequence[str] = ()  # other methods to train at the same budget
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """All that are to be trained, the chosen one first."""
+        return tuple(dict.fromkeys([self.method, *(("lora",) if self.twin else ()), *(self.peers or ())]))
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ class Curve:
 @dataclass(frozen=True)
 class Detail:
     line: Line
-    twin: Line | None
+    peers: tuple[Line, ...]  # runs of other methods that were started with it
     plan: Plan
     adapter_id: int | None
     adapter: str | None
@@ -121,16 +129,12 @@ class Detail:
 
 
 def start(choice: Choice) -> list[int]:
-    """Queue the run and, if asked, its LoRA twin: same data, seed and schedule. Commit, then ring."""
+    """Queue the run and what is to be compared with it: same data, seed and schedule. Commit, then ring."""
     if choice.dataset is None:
         raise PlanError("Choose a dataset first: there is nothing to train on.")
     offered = offer(choice.base, choice.budget)
-    plan = _plan(choice, offered)
-    plans = [plan]
-    if choice.twin:
-        lora = offered.lora.setting
-        plans.append(replace(plan, method="lora", setting=lora, alpha=offered.base.defaults.alpha_of(lora)))
-    pair = secrets.token_hex(8) if choice.twin else None
+    plans = [_plan(choice, offered, each) for each in choice.methods]
+    pair = secrets.token_hex(8) if len(plans) > 1 else None
     with session() as s:
         dataset = s.get(Dataset, choice.dataset)
         if dataset is None or dataset.owner_id != OWNER:
@@ -171,7 +175,7 @@ def detail(job_id: int) -> Detail:
         measured = s.scalars(select(Score).where(Score.job_id == job_id).order_by(Score.id)).all()
         return Detail(
             line=next(line for line in pair if line.id == job_id),
-            twin=next((line for line in pair if line.id != job_id), None),
+            peers=tuple(line for line in pair if line.id != job_id),
             plan=Plan.from_json(job.plan),
             adapter_id=adapter.id if adapter else None,
             adapter=adapter.name if adapter else None,
@@ -201,21 +205,22 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _plan(choice: Choice, offered: Offer) -> Plan:
+def _plan(choice: Choice, offered: Offer, method: str) -> Plan:
     """A setting of another budget gives way to the best of this one, as in the summary."""
-    base, setting = offered.base, offered.choice(choice.setting).setting
+    base, fit = offered.base, fit_of(offered, choice.setting, method)
     return Plan(
-        method="prolora",
-        setting=setting,
+        method=fit.method,
+        setting=fit.setting,
         base_model=base.name,
         quantization=choice.quantization,
-        alpha=base.defaults.alpha_of(setting),
+        alpha=base.defaults.alpha_of(fit.setting),
         dropout=base.defaults.dropout,
         learning_rate=_number(choice.learning_rate, "learning rate"),
         epochs=_number(choice.epochs, "number of epochs"),
         batch_size=int(_number(choice.batch_size, "batch size")),
         max_length=int(_number(choice.max_length, "cut-off")),
         seed=int(_number(choice.seed, "seed")),
+        target_modules=fit.target_modules,
     )
 
 

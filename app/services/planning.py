@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from prolora.base_models import CATALOGUE, STUDIO, BaseModel, TrainingDefaults, trainable
-from prolora.budget import adapters_in, is_capped, parse_budget
+from prolora.budget import adapters_in, grouped, is_capped, parse_budget
+from prolora.errors import PlanError
+from prolora.methods import METHODS, Fit, at_budget
+from prolora.methods import method as method_named
 from prolora.plan import Setting
 from prolora.planner import Facts, Suggestion, suggest
 
@@ -50,6 +53,28 @@ def offer(base_name: str, budget: str) -> Offer:
     facts = Facts(found.shapes, parse_budget(budget, found.shapes), hard_cap=is_capped(budget))
     made = suggest(facts)
     return Offer(found, facts.budget, facts.rho, made.prolora, made.lora, made.note)
+
+
+PEERS = tuple(each.name for each in METHODS if each.name not in ("prolora", "lora"))
+OF_ITS_SETTING = ("prolora", "prolora-unrotated", "prolora-unrectified")  # an ablation differs in one thing alone
+
+
+def fit_of(made: Offer, key: str, method: str) -> Fit:
+    """What a method trains at the budget of an offer, of which the suggestion `key` is chosen."""
+    if method == "lora" or method in OF_ITS_SETTING:
+        chosen = made.lora if method == "lora" else made.choice(key)
+        return Fit(method_named(method).name, chosen.setting, made.base.shapes.modules, chosen.parameters, chosen.gap)
+    return at_budget(method, made.base.shapes, made.budget, made.base.shapes.modules)
+
+
+def fit_words(made: Offer, key: str, method: str) -> str:
+    """The same in words, or why the method cannot be had at this budget."""
+    try:
+        fit = fit_of(made, key, method)
+    except PlanError as error:
+        return str(error)
+    gap = f"{fit.gap:+.1%}".replace("-", "−")
+    return f"{fit.setting}, {grouped(fit.parameters)} parameters, {gap}"
 
 
 def key_of(setting: Setting) -> str:

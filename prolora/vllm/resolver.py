@@ -8,13 +8,14 @@ from pathlib import Path
 from vllm.lora.request import LoRARequest
 from vllm.lora.resolver import LoRAResolver
 
-from prolora.adapter_file import read_config
+from prolora.adapter_file import AdapterError, read_config
 from prolora.errors import StudioError
 from prolora.export import content_hash, to_lora
 from prolora.vllm import fit
 
 log = logging.getLogger("vllm.prolora")  # below vLLM's own logger, so that its settings apply
 # No separators, and no leading dot: neither a path out of the root nor a folder half-written.
+NOT_SERVED = ("use_dora", "setting_pattern", "rank_pattern", "alpha_pattern")
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
@@ -44,7 +45,10 @@ def servable(root: Path, name: str, base: Path) -> Path | None:
     source = root / name
     if not source.is_dir():
         return None
-    folder = source if read_config(source)["peft_type"] == "LORA" else expanded(root, source)
+    config = read_config(source)
+    if beyond := [field for field in NOT_SERVED if config.get(field)]:
+        raise AdapterError(f"it uses {', '.join(beyond)}, and vLLM knows one rank and one alpha of a plain LoRA only.")
+    folder = source if config["peft_type"] == "LORA" else expanded(root, source)
     fit.check(base, folder)
     return folder
 

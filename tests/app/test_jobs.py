@@ -22,8 +22,8 @@ def test_a_run_and_its_twin_differ_only_in_method_and_setting(choice):
     assert replace(second.plan, method="prolora", setting=first.plan.setting, alpha=first.plan.alpha) == first.plan
     assert first.plan.alpha / first.plan.setting.r == second.plan.alpha / second.plan.setting.r
     assert first.line.pair == second.line.pair
-    assert first.twin is not None
-    assert first.twin.id == second.line.id
+    assert len(first.peers) == 1
+    assert first.peers[0].id == second.line.id
     assert abs(first.line.parameters - second.line.parameters) / second.line.parameters < 0.01
 
 
@@ -35,7 +35,7 @@ def test_jobs_are_committed_though_the_broker_does_not_answer(choice):
 
 def test_without_a_twin_there_is_one_job(choice):
     (job_id,) = jobs.start(replace(choice, twin=False))
-    assert jobs.detail(job_id).twin is None
+    assert jobs.detail(job_id).peers == ()
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,34 @@ def test_another_persons_job_is_not_there(choice):
     with pytest.raises(jobs.JobError, match="no job number"):
         jobs.detail(job_id)
     assert Status.QUEUED in rows.MOVES
+
+
+def test_peers_train_on_the_same_data_at_the_same_budget(choice):
+    ids = jobs.start(replace(choice, peers=["prolora-unrotated", "clora", "tied-lora"]))
+    found = [jobs.detail(job_id) for job_id in ids]
+    assert [each.plan.method for each in found] == ["prolora", "lora", "prolora-unrotated", "clora", "tied-lora"]
+    assert found[2].plan.setting == found[0].plan.setting
+    assert found[4].plan.target_modules == ("q_proj", "k_proj", "v_proj")
+    assert {each.plan.seed for each in found} == {1}
+    assert all(abs(each.line.parameters - 155_648) < 0.01 * 155_648 for each in found)
+    assert [peer.id for peer in found[0].peers] == ids[1:]
+
+
+def test_a_method_may_be_trained_alone_and_a_method_named_twice_trains_once(choice):
+    (only,) = jobs.start(replace(choice, method="vera", twin=False))
+    assert jobs.detail(only).plan.method == "vera"
+    assert len(jobs.start(replace(choice, method="lora", peers=["lora"]))) == 1
+
+
+def test_a_method_that_the_budget_cannot_buy_starts_nothing_and_says_what_it_costs(choice):
+    with pytest.raises(PlanError, match="too small"):
+        jobs.start(replace(choice, budget="20k", peers=["prolora-dora"]))
+    with pytest.raises(PlanError, match="no method called"):
+        jobs.start(replace(choice, peers=["dreamlora"]))
+    assert jobs.listing() == []
+
+
+def test_the_summary_says_of_each_peer_what_it_trains_or_why_it_cannot(choice):
+    made = planning.offer("demo", "20k")
+    assert "parameters" in planning.fit_words(made, "", "clora")
+    assert "too small" in planning.fit_words(made, "", "prolora-dora")
