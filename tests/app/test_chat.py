@@ -99,6 +99,12 @@ def test_an_adapter_of_another_base_is_said_to_be_so_and_not_chosen(studio, choi
     assert left.info == "tickets-1 is for the base Demo shop support (3.4M); the server holds LLaMA-2 7B."
 
 
+def test_an_adapter_that_vllm_cannot_serve_is_not_offered_and_is_said_to_be_so(studio, choice):
+    stored_adapter(jobs.start(choice)[0], "vera")
+    assert [model.name for model in chat.models()] == ["demo"]
+    assert chat.why_not("tickets-1").startswith("tickets-1 is a VeRA: vLLM serves plain LoRA")
+
+
 def test_a_side_without_a_model_is_not_sent(studio):
     async def send() -> None:
         async for _ in playground.answer("Hello", None, "demo", [], [], 0.0, 8):

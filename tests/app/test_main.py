@@ -96,7 +96,7 @@ def test_all_that_was_left_out_of_a_dataset_is_downloaded(client, tmp_path):
     assert client.get("/download/dataset/99/rejects.jsonl").status_code == 404
 
 
-def stored_adapter(job_id: int) -> int:
+def stored_adapter(job_id: int, method: str = "prolora") -> int:
     digest = "a" * 64
     with files.write_aside(files.adapter_dir(digest)) as folder:
         (folder / "adapter_config.json").write_text("{}")
@@ -106,7 +106,7 @@ def stored_adapter(job_id: int) -> int:
             owner_id=OWNER,
             job_id=job_id,
             name="tickets-1",
-            method="prolora",
+            method=method,
             base_model="demo",
             content_hash=digest,
             parameters=156_336,

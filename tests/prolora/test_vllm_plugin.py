@@ -178,6 +178,18 @@ def test_bad_names_never_touch_the_disk(publish: Publish, tmp_path: Path) -> Non
     assert resolve(Resolver(tmp_path / "published"), "../outside", "..", "", "x" * 300, "a\n") == [None] * 5
 
 
+@pytest.mark.parametrize(
+    "fields", [{"use_dora": True}, {"setting_pattern": {"q_proj": {"u": 4}}}, {"alpha_pattern": {"q_proj": 8}}]
+)
+def test_what_vllm_would_serve_otherwise_than_it_was_trained_is_not_served(
+    publish: Publish, tmp_path: Path, caplog: pytest.LogCaptureFixture, fields: dict[str, Any]
+) -> None:
+    publish(tmp_path / "published" / "special", **fields)
+    with caplog.at_level("WARNING", logger="vllm.prolora"):
+        assert resolve(Resolver(tmp_path / "published"), "special") == [None]
+    assert f"uses {next(iter(fields))}" in caplog.text
+
+
 ROWS = torch.tensor([0, -1, 2, -1, 0])
 
 
