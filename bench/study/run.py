@@ -18,7 +18,7 @@ from bench.study.design import TUNING_SEED, Run
 from prolora.base_models import DEMO, find
 from prolora.methods import at_budget
 from prolora.peft import ProloraLinear
-from prolora.plan import Plan, Setting
+from prolora.plan import Plan
 from worker import base
 from worker.generate import response_losses
 from worker.train import OrderedTrainer, arguments, attach, collate, optimizer
@@ -51,9 +51,11 @@ class Outcome:
 
 
 def plan_of(run: Run) -> Plan:
+    shapes, config = find("demo").shapes, run.config
+    fit = at_budget(config.method, shapes, config.rho * shapes.lora_unit())
     return Plan(
-        method=run.config.method,
-        setting=run.config.setting or _setting(run),
+        method=config.method,
+        setting=config.setting or fit.setting,
         base_model="demo",
         alpha=ALPHA,
         dropout=DROPOUT,
@@ -62,12 +64,8 @@ def plan_of(run: Run) -> Plan:
         batch_size=BATCH,
         max_length=LENGTH,
         seed=run.seed,
+        target_modules=fit.target_modules,
     )
-
-
-def _setting(run: Run) -> Setting:
-    shapes = find("demo").shapes
-    return at_budget(run.config.method, shapes, run.config.rho * shapes.lora_unit()).setting
 
 
 def share_over_layers(model: PeftModel) -> None:
