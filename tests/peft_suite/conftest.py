@@ -46,6 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out.update(filter(None, reasons.values()))
     dropped = [item for item, reason in reasons.items() if reason]
     config.hook.pytest_deselected(items=dropped)
+    for item in reasons:
+        item.add_marker(pytest.mark.filterwarnings("ignore"))  # the suite's own, by the hundred
     items[:] = [item for item in items if not reasons.get(item)]
 
 
