@@ -8,7 +8,6 @@ decomposition of each update gives, which of its rank is the nearest there is. A
 unshared ranks.
 """
 
-import functools
 import json
 import tempfile
 import time
@@ -18,8 +17,8 @@ from typing import Any
 import torch
 import transformers
 from peft import PeftModel
-from transformers import PrinterCallback
 
+from bench import training
 from bench.machine import hardware
 from prolora.base_models import DEMO
 from prolora.chat import ChatTokenizer
@@ -29,7 +28,7 @@ from prolora.shrink import Shrunk, to_nearest
 from worker import base
 from worker.examples import Example, encode_row
 from worker.generate import response_losses
-from worker.train import OrderedTrainer, arguments, attach, collate, optimizer
+from worker.train import attach
 
 RESULTS = Path(__file__).parent / "results" / "shrink.json"
 TICKETS = Path(__file__).parents[1] / "static" / "samples" / "tickets.jsonl"
@@ -57,15 +56,7 @@ def train(rows: list[Example], folder: Path) -> None:
         max_length=LENGTH,
     )
     model = attach(base.load(DEMO, plan.quantization, LENGTH), plan)
-    trainer = OrderedTrainer(
-        model=model,
-        args=arguments(plan, len(rows), folder / "run").set_save("no"),
-        train_dataset=[{"input_ids": example.ids, "example": example} for example in rows],
-        data_collator=functools.partial(collate, base.pad(model)),
-        optimizer_cls_and_kwargs=optimizer(plan, model),
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    training.train(model, plan, rows)
     model.save_pretrained(folder / "lora")
 
 

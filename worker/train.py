@@ -36,15 +36,19 @@ def attach(base: PreTrainedModel, plan: Plan) -> PeftModel:
 def train(work: Work, model: PeftModel, examples: Sequence[Example]) -> None:
     """Train the adapter in place; goes on from the last whole checkpoint if there is one."""
     run_dir = files.run_dir(work.lease.job_id)
-    trainer = OrderedTrainer(
+    trainer = trainer_of(work.plan, model, examples, run_dir)
+    trainer.add_callback(Progress(work.lease))
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(run_dir))
+
+
+def trainer_of(plan: Plan, model: PeftModel, examples: Sequence[Example], run_dir: Path) -> "OrderedTrainer":
+    return OrderedTrainer(
         model=model,
-        args=arguments(work.plan, len(examples), run_dir),
+        args=arguments(plan, len(examples), run_dir),
         train_dataset=[{"input_ids": example.ids, "example": example} for example in examples],
         data_collator=functools.partial(collate, pad(model)),
-        callbacks=[Progress(work.lease)],
-        optimizer_cls_and_kwargs=optimizer(work.plan, model),
+        optimizer_cls_and_kwargs=optimizer(plan, model),
     )
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(run_dir))
 
 
 class OrderedTrainer(Trainer):  # type: ignore[misc]

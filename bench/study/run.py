@@ -1,27 +1,24 @@
 """One run of the study: train on the demo base in NF4 as a job does, and measure unseen rows one by one."""
 
-import functools
-import tempfile
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 import transformers
 from peft import PeftModel
 from torch import nn
-from transformers import PrinterCallback
 
 from bench.study.data import Tasks
 from bench.study.design import TUNING_SEED, Run
+from bench.training import train
 from prolora.base_models import DEMO, find
 from prolora.methods import at_budget
 from prolora.peft import ProloraLinear
 from prolora.plan import Plan
 from worker import base
 from worker.generate import response_losses
-from worker.train import OrderedTrainer, arguments, attach, collate, optimizer
+from worker.train import attach
 
 BATCH, EPOCHS, LENGTH = 8, 2.0, 256
 ALPHA, DROPOUT = 16.0, 0.1  # the paper's, for every rank
@@ -84,16 +81,7 @@ def outcome(run: Run, tasks: Tasks) -> Outcome:
     model = attach(base.load(DEMO, plan.quantization, LENGTH), plan)
     if run.config.over_layers:
         share_over_layers(model)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = OrderedTrainer(
-            model=model,
-            args=arguments(plan, len(tasks.train), Path(folder)).set_save("no"),
-            train_dataset=[{"input_ids": example.ids, "example": example} for example in tasks.train],
-            data_collator=functools.partial(collate, base.pad(model)),
-            optimizer_cls_and_kwargs=optimizer(plan, model),
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
+    train(model, plan, tasks.train)
     split = "validation" if run.seed == TUNING_SEED else "test"
     losses = response_losses(model.eval(), getattr(tasks, split))
     return Outcome(
