@@ -59,6 +59,7 @@ OVER_LAYERS = (Config("PRoLoRA over layers", "prolora", RHO, Setting(32, 4, 2, 7
 CONFIGS = (*LORAS, *PROLORAS, *SHARING, *ABLATIONS, *PEERS, *UNSHARED, *OVER_LAYERS)
 BY_NAME = {config.name: config for config in CONFIGS}
 
+# CLoRA's was taken one step further down when its lowest had come out best.
 GRIDS: dict[str, tuple[float, ...]] = {
     "LoRA 8": (2e-3, 4e-3, 8e-3, 16e-3),
     "PRoLoRA 8": (8e-3, 16e-3, 32e-3, 64e-3),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ Numbers = NDArray[np.float64]
 Runs = dict[str, list[Outcome]]  # of one reading: a line's runs in the order of SEEDS
 DRAWS = 10_000
 READINGS = {
-    "own": "each method at its own learning rate",
-    "paper": "every method at LoRA's learning rate, as in the paper",
+    "own": "Each method at its own learning rate",
+    "paper": "Every method at LoRA's learning rate, as in the paper",
 }
 # What is asked, before it is seen; the first of each pair is hoped to be the better.
 QUESTIONS = (
@@ -154,7 +155,8 @@ def write(outcomes: Sequence[Outcome], tasks: Tasks, folder: Path) -> None:
     figures = {name: {"rows": rows, "comparisons": found} for name, (rows, found) in tables.items()}
     about = {"alpha": ALPHA, "dropout": DROPOUT, "batch": BATCH, "epochs": EPOCHS, "cut_off": LENGTH}
     about |= {"train_rows": len(tasks.train), "validation_rows": len(tasks.validation), "test_rows": len(tasks.test)}
-    about |= {"runs": len(outcomes), "longest_run_seconds": max(found.seconds for found in outcomes)}
+    seconds = [found.seconds for found in outcomes]
+    about |= {"runs": len(outcomes), "median_seconds": statistics.median(seconds), "longest_seconds": max(seconds)}
     report = {"about": about, "best_learning_rates": best, **figures}
     (folder / "study.json").write_text(json.dumps(report, indent=1, default=vars) + "\n")
     (folder / "README.md").write_text(page(tables, validation(outcomes), about))
@@ -180,10 +182,20 @@ def page(
 ) -> str:
     parts = [INTRODUCTION.format(**about)]
     for name, (rows, comparisons) in tables.items():
-        parts.append(f"## {READINGS[name].capitalize()}\n\n{_table(rows)}\n\n{_tests(comparisons)}")
-    grids = [f"- {name}: " + ", ".join(f"{rate:g}: {loss:.0f}" for rate, loss in tuned[name]) for name in tuned]
+        parts.append(f"## {READINGS[name]}\n\n{_table(rows)}\n\n{_tests(comparisons)}")
+    grids = [f"- {name}: {_grid(points)}" for name, points in tuned.items()]
     parts.append("## Learning rates on the validation rows, in nats over all of them\n\n" + "\n".join(grids))
     return "\n\n".join(parts) + "\n"
+
+
+def _grid(points: Sequence[tuple[float, float]]) -> str:
+    best = min(points, key=lambda point: point[1])
+    words = ", ".join(f"{rate:g}: {loss:.0f}" for rate, loss in points)
+    return words + (" (the best is at the grid's edge: others may be better still)" if best in _ends(points) else "")
+
+
+def _ends(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], tuple[float, float]]:
+    return points[0], points[-1]
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -208,10 +220,10 @@ def _tests(comparisons: Sequence[Comparison]) -> str:
 INTRODUCTION = """# The paper's claim on the demo base
 
 Made by `python -m bench.study --data GSM8K_FOLDER`; every run is a line of runs.jsonl, every figure stands in
-study.json. {runs} runs of at most {longest_run_seconds:.0f} s on one thread: the demo base (3.4M parameters) in NF4
-learns {train_rows} of GSM8K's training rows of at most {cut_off} tokens for {epochs:g} epochs, batch {batch}, alpha
-{alpha:g}, dropout {dropout}. The loss is nats a response token on {test_rows} rows of GSM8K's test file; learning rates
-were chosen on {validation_rows} other training rows with a seed that is not reported. The number behind a method is
+study.json. {runs} runs on one thread, of {median_seconds:.0f} s in the median and {longest_seconds:.0f} s at most: the
+demo base (3.4M parameters) in NF4 learns {train_rows} of GSM8K's training rows of at most {cut_off} tokens for
+{epochs:g} epochs, batch {batch}, alpha {alpha:g}, dropout {dropout}. The loss is nats a response token on {test_rows}
+rows of GSM8K's test file; learning rates were chosen on {validation_rows} other training rows with a seed that is not reported. The number behind a method is
 rho, the rank of the LoRA with as many parameters; lines without one are at rho = 8. Differences are paired over rows,
 and intervals hold rows and seeds. The base has never met such text, so this is a test of how much an adapter can take
 in, on a model far smaller than the paper's: it neither confirms nor refutes what holds at 7B."""
