@@ -28,7 +28,11 @@ def loss_plot(curves: Iterable[Curve]) -> go.Figure:
             y=values,
             mode="lines",
             name=f"{title_of(curve.method)}, job {curve.job_id}",
-            line={"color": COLOURS[family(curve.method)], "width": 2},
+            line={
+                "color": COLOURS[family(curve.method)],
+                "width": 2,
+                "dash": "solid" if _first(curve.method) else "dot",
+            },
         )
     return figure
 
@@ -62,7 +66,7 @@ def _points(entries: list[Entry], metric: str, name: str) -> dict[str, Any]:
         "y": values,
         "mode": "markers",
         "name": title_of(name),
-        "marker": {"color": COLOURS[family(name)], "size": 11, "symbol": SYMBOLS[family(name)]},
+        "marker": {"color": COLOURS[family(name)], "size": 11, "symbol": _symbol(name)},
         "error_y": {
             "type": "data",
             "symmetric": False,
@@ -75,6 +79,15 @@ def _points(entries: list[Entry], metric: str, name: str) -> dict[str, Any]:
         "text": [f"{entry.name}, {entry.setting}" for entry in entries],
         "hovertemplate": "%{text}<br>%{x:,} parameters<br>%{y:.3f}<extra></extra>",
     }
+
+
+def _first(name: str) -> bool:
+    """Whether a method gave its family the name; the others are drawn open and dotted."""
+    return name == family(name)
+
+
+def _symbol(name: str) -> str:
+    return SYMBOLS[family(name)] + ("" if _first(name) else "-open")
 
 
 def _marks(least: int, most: int) -> list[int]:

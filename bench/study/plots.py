@@ -10,20 +10,27 @@ if TYPE_CHECKING:
 TITLES = {"own": "Each at its own learning rate", "paper": "All at LoRA's learning rate"}
 FAMILIES = {"LoRA": "#5b7389", "PRoLoRA": "#c98a1b"}  # as in the studio
 OTHERS = "#7a7a7a"
+FAR = 0.7  # nats above the best
 
 
-def pareto(tables: Mapping[str, Sequence["Row"]], path: Path) -> None:
-    """Loss against parameters, with 95 % intervals."""
+def losses(tables: Mapping[str, Sequence["Row"]], path: Path) -> None:
+    """Loss with its 95 % interval, a line a method; one that is far off is an arrow with its number."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(tables), figsize=(12, 5), sharey=True, layout="constrained")
-    for each, (name, rows) in zip(axes, tables.items(), strict=True):
-        for row in rows:
-            spread = [[row.loss - row.low], [row.high - row.loss]]
-            each.errorbar(row.parameters, row.loss, yerr=spread, fmt="o", ms=4, lw=1, color=_colour(row.config))
-            each.annotate(row.config, (row.parameters, row.loss), xytext=(5, 2), textcoords="offset points", fontsize=7)
-        each.set(xscale="log", xlabel="trainable parameters", title=TITLES[name])
-    axes[0].set_ylabel("loss on unseen rows, nats a token")
+    figure, axes = pyplot.subplots(1, len(tables), figsize=(13, 5), layout="constrained")
+    for axis, (name, rows) in zip(axes, tables.items(), strict=True):
+        shown = [row for row in rows if row.loss < min(each.loss for each in rows) + FAR]
+        limit = max(row.high for row in shown) + 0.02
+        for height, row in enumerate(rows):
+            if row in shown:
+                spread = [[row.loss - row.low], [row.high - row.loss]]
+                axis.errorbar(row.loss, height, xerr=spread, fmt="o", ms=5, lw=1.5, color=_colour(row.config))
+            else:
+                axis.annotate(f"{row.loss:.2f} →", (limit, height), ha="right", va="center", color=_colour(row.config))
+        axis.set_yticks(range(len(rows)), [f"{row.config}  {row.parameters:,}" for row in rows])
+        axis.set(xlabel="loss on unseen rows, nats a token", title=TITLES[name], xlim=(None, limit))
+        axis.invert_yaxis()
+        axis.grid(axis="x", alpha=0.3)
     _save(figure, path)
 
 

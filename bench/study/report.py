@@ -160,7 +160,7 @@ def write(outcomes: Sequence[Outcome], tasks: Tasks, folder: Path) -> None:
     report = {"about": about, "best_learning_rates": best, **figures}
     (folder / "study.json").write_text(json.dumps(report, indent=1, default=vars) + "\n")
     (folder / "README.md").write_text(page(tables, validation(outcomes), about))
-    plots.pareto({name: rows for name, (rows, _) in tables.items()}, folder / "loss_by_parameters.svg")
+    plots.losses({name: rows for name, (rows, _) in tables.items()}, folder / "losses.svg")
     plots.rates(validation(outcomes), folder / "learning_rates.svg")
 
 
@@ -185,6 +185,7 @@ def page(
         parts.append(f"## {READINGS[name]}\n\n{_table(rows)}\n\n{_tests(comparisons)}")
     grids = [f"- {name}: {_grid(points)}" for name, points in tuned.items()]
     parts.append("## Learning rates on the validation rows, in nats over all of them\n\n" + "\n".join(grids))
+    parts.append("![Losses](losses.svg)\n\n![Learning rates](learning_rates.svg)")
     return "\n\n".join(parts) + "\n"
 
 
@@ -223,7 +224,8 @@ Made by `python -m bench.study --data GSM8K_FOLDER`; every run is a line of runs
 study.json. {runs} runs on one thread, of {median_seconds:.0f} s in the median and {longest_seconds:.0f} s at most: the
 demo base (3.4M parameters) in NF4 learns {train_rows} of GSM8K's training rows of at most {cut_off} tokens for
 {epochs:g} epochs, batch {batch}, alpha {alpha:g}, dropout {dropout}. The loss is nats a response token on {test_rows}
-rows of GSM8K's test file; learning rates were chosen on {validation_rows} other training rows with a seed that is not reported. The number behind a method is
-rho, the rank of the LoRA with as many parameters; lines without one are at rho = 8. Differences are paired over rows,
-and intervals hold rows and seeds. The base has never met such text, so this is a test of how much an adapter can take
-in, on a model far smaller than the paper's: it neither confirms nor refutes what holds at 7B."""
+rows of GSM8K's test file; learning rates were chosen on {validation_rows} other training rows with a seed that is not
+reported. The number behind a method is rho, the rank of the LoRA with as many parameters; lines without one are at
+rho = 8. Differences are paired over rows, and intervals hold rows and seeds. The base has never met such text, so this
+is a test of how much an adapter can take in, on a model far smaller than the paper's: it neither confirms nor refutes
+what holds at 7B."""
