@@ -90,6 +90,9 @@ def test_adapters_beside_each_other_keep_to_themselves(load: Load) -> None:
     model.delete_adapter("default")
     assert torch.equal(logits(model), second)
     assert not [name for name, _ in model.named_parameters() if ".default" in name]
+    model.add_adapter("default", config(r=2))
+    model.set_adapter("default")
+    assert logits(model).isfinite().all()
 
 
 def test_modules_of_other_widths_are_refused(load: Load) -> None:
