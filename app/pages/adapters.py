@@ -13,7 +13,10 @@ from app.services import adapters
 from app.services.adapters import Line
 
 TITLE, PATH = "Adapters", "adapters"
-LEAD = "Compact holds each number once and needs the prolora package. Expanded is a plain LoRA, for any PEFT or vLLM."
+LEAD = (
+    "Compact holds each number once and needs the prolora package. Expanded is a plain LoRA, for any PEFT or vLLM. "
+    "Methods that are no LoRA come as PEFT stores them."
+)
 COLUMNS = (
     Column("Adapter"),
     Column("Method"),

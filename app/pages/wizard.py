@@ -123,7 +123,8 @@ def _budget() -> tuple[gr.Textbox, gr.Textbox, Pickers, gr.HTML]:
         budget = gr.Textbox(
             FIRST_BUDGET,
             label="Budget",
-            info="Trained parameters (5M, 155,648), or the LoRA rank to match (rank 8).",
+            info="Parameters (5M), the LoRA rank to match (rank 8), a size (40 MB), or adapters on a card "
+            "(500 adapters in 20 GiB).",
             elem_id="budget",
             scale=2,
             max_length=60,
