@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 UNSHARED = (".prolora_A_u.", ".prolora_B_u.", ".prolora_scale_u.")
-FACTOR_B = (".prolora_B_u.", ".prolora_B_0.", ".lora_B.")
+FACTOR_B = (".prolora_B_u.", ".prolora_B_0.", ".lora_B.", ".tied_lora_B.")
 
 
 def parameter_groups(

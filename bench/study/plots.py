@@ -28,8 +28,12 @@ def losses(tables: Mapping[str, Sequence["Row"]], path: Path) -> None:
             else:
                 axis.annotate(f"{row.loss:.2f} →", (limit, height), ha="right", va="center", color=_colour(row.config))
         axis.set_yticks(range(len(rows)), [f"{row.config}  {row.parameters:,}" for row in rows])
-        axis.set(xlabel="loss on unseen rows, nats a token", title=TITLES[name], xlim=(None, limit))
-        axis.invert_yaxis()
+        axis.set(
+            xlabel="loss on unseen rows, nats a token",
+            title=TITLES[name],
+            xlim=(None, limit),
+            ylim=(len(rows) - 0.5, -0.5),
+        )
         axis.grid(axis="x", alpha=0.3)
     _save(figure, path)
 

@@ -4,7 +4,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from prolora.optim import parameter_groups
-from prolora.peft import ProloraConfig
+from prolora.peft import ProloraConfig, TiedLoraConfig
 from tests.prolora.conftest import Load
 
 RATIOS = {"b_ratio": 16.0, "unshared_ratio": 0.25}
@@ -38,6 +38,12 @@ def test_a_lora_takes_the_ratio_of_b_too(load: Load) -> None:
     found = rates(get_peft_model(load(), LoraConfig(r=4, target_modules=["q_proj"])), **RATIOS)
     assert {rate for name, rate in found.items() if ".lora_A." in name} == {1e-3}
     assert {rate for name, rate in found.items() if ".lora_B." in name} == {16e-3}
+
+
+def test_a_tied_lora_takes_the_ratio_of_b_too(load: Load) -> None:
+    found = rates(get_peft_model(load(), TiedLoraConfig(r=4, target_modules=["k_proj", "v_proj"])), **RATIOS)
+    assert {rate for name, rate in found.items() if ".tied_lora_B." in name} == {16e-3}
+    assert {rate for name, rate in found.items() if ".tied_lora_B." not in name} == {1e-3}
 
 
 def test_every_trainable_parameter_is_in_one_group_and_no_frozen_one_is(load: Load) -> None:
