@@ -151,6 +151,7 @@ def test_a_person_plans_and_queues_both(page: Page, job_ids: list[int]) -> None:
 
 def test_a_budget_below_every_setting_gets_a_sentence(page: Page) -> None:
     page.goto("/wizard?dataset=1")
+    expect(page.locator("#rail")).to_contain_text("shop mail")  # until then there is no dataset to go on with
     page.locator("#to-base").click()
     page.locator("#to-budget").click()
     page.locator("#budget textarea, #budget input").first.fill("12")
