@@ -52,6 +52,7 @@ def environment(adapters_root: Path, key: str) -> dict[str, str]:
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         # An allow-list: vLLM's own resolvers would look unknown names up elsewhere.
         "VLLM_PLUGINS": "prolora",
+        "VLLM_LOGGING_LEVEL": "INFO",  # the log says why an adapter is not served; TRL, once imported, turns it down
         # Fewer processes: a faster start, less memory.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         # Nothing is looked up on a hub, and nothing is reported to anyone.
