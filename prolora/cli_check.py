@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = commands.add_parser("check", help="read a dataset and list the rows that cannot be used")
     check.add_argument("file", type=Path)
-    check.add_argument("--form", choices=("alpaca", "messages", "prompt-completion"), default="alpaca")
+    check.add_argument("--form", choices=("alpaca", "messages", "sharegpt", "prompt-completion"), default="alpaca")
     check.add_argument("--field", action="append", default=[], metavar="PART=NAME", help="instruction=question, ...")
     check.set_defaults(run=run)
 

@@ -21,11 +21,13 @@ LEAD = "Questions with their answers, one row each. The model learns to give the
 FORMS: list[tuple[str, Form]] = [
     ("Alpaca", "alpaca"),
     ("Chat messages", "messages"),
+    ("ShareGPT", "sharegpt"),
     ("Prompt and completion", "prompt-completion"),
 ]
-HELP = """<div class="help"><b>JSON or JSONL</b>, in one of three forms; other field names can be mapped by hand.
+HELP = """<div class="help"><b>JSON, JSONL, CSV or TSV</b>, in one of four forms; other names can be mapped by hand.
 <pre>{"instruction": "…", "input": "…", "output": "…"}
 {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
+{"conversations": [{"from": "human", "value": "…"}, {"from": "gpt", "value": "…"}]}
 {"prompt": "…", "completion": "…"}</pre></div>"""
 COLUMNS = (
     Column("Name"),
@@ -36,7 +38,7 @@ COLUMNS = (
     Column("Used by", True),
     Column("Kept"),
 )
-MOST_PARTS = 3
+MOST_PARTS = 5
 
 
 def build(page: gr.Blocks) -> None:
@@ -45,7 +47,9 @@ def build(page: gr.Blocks) -> None:
     with gr.Column(elem_classes="page") as overview:
         gr.HTML(heading(TITLE, LEAD))
         with gr.Row(equal_height=True):
-            upload = gr.File(label="Drop a .json or .jsonl file here", elem_id="upload", height=170, scale=3)
+            upload = gr.File(
+                label="Drop a .json, .jsonl, .csv or .tsv file here", elem_id="upload", height=170, scale=3
+            )
             with gr.Column(scale=2, elem_classes="beside"):
                 gr.HTML(HELP)
                 sample = gr.Button("Use the sample dataset", elem_id="use-sample", size="md")
@@ -107,7 +111,7 @@ def _row(line: datasets.Line) -> tuple[str, ...]:
 def receive(path: str | None, held: Upload | None) -> list[Any]:
     """Gradio's own copy is left to its cleaning; ours is private."""
     if path is None:
-        return [gr.skip()] * 9
+        return [gr.skip()] * (MOST_PARTS + 6)
     return [gr.File(value=None), *_arrived(datasets.receive(Path(path), Path(path).name), held)]
 
 

@@ -14,9 +14,11 @@ RAW_CHARACTERS = 160
 def preview_html(preview: Preview) -> str:
     if preview.mapping is None:
         fields = ", ".join(escape(name) for name, _ in preview.columns) or "none"
-        return f'<p class="problem">The fields have names of their own ({fields}). Say above which is which.</p>'
+        named = f'<p class="problem">The fields have names of their own ({fields}). Say above which is which.</p>'
+        return _evidence(preview) + named
     return (
-        _counts(preview.kept, preview.rejected, preview.held_out)
+        _evidence(preview)
+        + _counts(preview.kept, preview.rejected, preview.held_out)
         + _samples(preview.samples)
         + _rejects(preview.rejects, preview.rejected)
     )
@@ -43,6 +45,10 @@ def detail_html(detail: Detail) -> str:
         + _samples(detail.samples)
         + _rejects(detail.rejects, line.rejected, f"/download/dataset/{line.id}/rejects.jsonl")
     )
+
+
+def _evidence(preview: Preview) -> str:
+    return f'<p class="note">{escape(" ".join(preview.evidence))}</p>'
 
 
 def _counts(kept: int, rejected: int, held_out: int) -> str:

@@ -25,7 +25,7 @@ from prolora.errors import DatasetError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "static" / "samples" / "tickets.jsonl"
 SHOWN_SAMPLES, SHOWN_REJECTS = 5, 200
-EXTENSIONS = {".json", ".jsonl"}
+EXTENSIONS = {".json", ".jsonl", ".csv", ".tsv"}
 PARTS: dict[Form, tuple[str, ...]] = {form: tuple(parts) for form, parts in KNOWN.items()}
 Pieces = tuple[tuple[str, bool], ...]  # text, and whether it is trained on
 
@@ -45,6 +45,7 @@ class Preview:
     upload: Upload
     columns: tuple[tuple[str, int], ...]
     mapping: Mapping | None
+    evidence: tuple[str, ...] = ()  # how the file was understood
     kept: int = 0
     rejected: int = 0
     held_out: int = 0
@@ -86,7 +87,7 @@ def receive(path: Path, name: str) -> Upload:
     """Copy a file out of the page's upload folder at once: whoever knows a path there can read it."""
     extension = Path(name).suffix.lower()
     if extension not in EXTENSIONS:
-        raise DatasetError(f"“{name}” is neither JSON nor JSONL. Upload a file that ends in .json or .jsonl.")
+        raise DatasetError(f"“{name}” is no file of rows. Upload one that ends in .json, .jsonl, .csv or .tsv.")
     safe = re.sub(r"[^\w. -]", "_", Path(name).name).lstrip(".")[-100:]
     upload = Upload(secrets.token_hex(16), safe)
     _path(upload).parent.mkdir(mode=0o700)
@@ -109,12 +110,13 @@ def preview(upload: Upload, mapping: Mapping | None = None) -> Preview:
     chosen = mapping or seen.guess
     columns = tuple(seen.columns.items())
     if chosen is None:
-        return Preview(upload, columns, None)
+        return Preview(upload, columns, None, seen.evidence)
     report = read(_path(upload), chosen)
     return Preview(
         upload=upload,
         columns=columns,
         mapping=chosen,
+        evidence=seen.evidence,
         kept=len(report.rows),
         rejected=len(report.rejects),
         held_out=len(split(report.rows)[1]),

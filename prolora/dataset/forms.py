@@ -1,27 +1,39 @@
 """The forms an instruction row can have, and how each becomes a conversation."""
 
 import difflib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from collections.abc import Mapping as Columns
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from prolora.chat import Message
-from prolora.dataset.scan import printable
+from prolora.dataset.element import printable
 from prolora.errors import DatasetError
 
-Form = Literal["alpaca", "messages", "prompt-completion"]
+Form = Literal["alpaca", "messages", "sharegpt", "prompt-completion"]
 ROLES = ("system", "user", "assistant")
+# Other names that files use for a role, as published datasets and tools write them.
+SPELLINGS = {"human": "user", "developer": "system"} | dict.fromkeys(
+    ("gpt", "chatgpt", "bing", "bard", "model"), "assistant"
+)
 
 # Each form's own fields, and the names that files are known to use for them, likeliest first.
-ANSWERS = ("output", "response", "answer", "completion")
+ANSWERS = ("output", "response", "answer", "completion", "target", "solution")
 KNOWN: dict[Form, dict[str, tuple[str, ...]]] = {
     "messages": {"messages": ("messages",)},
-    "alpaca": {"instruction": ("instruction", "question", "query"), "input": ("input",), "output": ANSWERS},
+    "sharegpt": {"conversations": ("conversations", "conversation"), "system": ("system",)},
+    "alpaca": {
+        "instruction": ("instruction", "question", "query", "problem"),
+        "input": ("input",),
+        "output": ANSWERS,
+        "system": ("system",),
+        "history": ("history",),
+    },
     "prompt-completion": {"prompt": ("prompt",), "completion": ("completion", "response", "output", "answer")},
 }
-OPTIONAL = ("input",)
+OPTIONAL = ("input", "system", "history")
 
 
 class BadRow(Exception):  # noqa: N818
@@ -78,12 +90,35 @@ def conversation(row: dict[str, Any], mapping: Mapping) -> tuple[Message, ...]:
 
 def _alpaca(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
     asked = _text(row, fields["instruction"], "instruction")
-    more = row.get(fields.get("input", ""))
-    if more is not None and not isinstance(more, str):
-        raise BadRow("not-text", f"has {_kind(more)} as its {fields['input']}. Write it as text")
+    more = _optional(row, fields, "input")
     answer = _text(row, fields["output"], "answer")
-    user = f"{asked}\n{_sound(more)}" if more else asked
-    return ({"role": "user", "content": user}, {"role": "assistant", "content": answer})
+    user = f"{asked}\n{more}" if more else asked
+    last: tuple[Message, ...] = ({"role": "user", "content": user}, {"role": "assistant", "content": answer})
+    return (*_system(row, fields), *_history(row, fields), *last)
+
+
+def _system(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
+    words = _optional(row, fields, "system")
+    return ({"role": "system", "content": words},) if words.strip() else ()
+
+
+def _history(row: dict[str, Any], fields: dict[str, str]) -> Iterator[Message]:
+    """Earlier questions with their answers, as pairs."""
+    pairs = row.get(fields.get("history", "")) or []
+    if isinstance(pairs, str):
+        pairs = _parsed(pairs, fields["history"])
+    for number, pair in enumerate(pairs if isinstance(pairs, list) else [None], start=1):
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, str) and t.strip() for t in pair)):
+            raise BadRow("history", f"has a history whose entry {number} is no pair of question and answer. Mend it")
+        yield {"role": "user", "content": _sound(pair[0])}
+        yield {"role": "assistant", "content": _sound(pair[1])}
+
+
+def _optional(row: dict[str, Any], fields: dict[str, str], part: str) -> str:
+    value = row.get(fields.get(part, ""))
+    if value is not None and not isinstance(value, str):
+        raise BadRow("not-text", f"has {_kind(value)} as its {fields[part]}. Write it as text")
+    return _sound(value or "")
 
 
 def _prompt(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
@@ -92,19 +127,38 @@ def _prompt(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
 
 
 def _messages(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
-    turns = row.get(fields["messages"])
-    if turns is None or turns == []:
-        raise BadRow("no-messages", f"has no turns. Add {_a(fields['messages'])} list")
+    field = fields.get("messages") or fields["conversations"]
+    turns = row.get(field)
+    if isinstance(turns, str) and turns.strip():
+        turns = _parsed(turns, field)
+    if turns is None or turns in ([], ""):
+        raise BadRow("no-messages", f"has no turns. Add {_a(field)} list")
     if not isinstance(turns, list):
-        raise BadRow("not-a-list", f"has {_kind(turns)} as its {fields['messages']}. Write a list of turns")
+        raise BadRow("not-a-list", f"has {_kind(turns)} as its {field}. Write a list of turns")
     messages = tuple(_turn(turn, number) for number, turn in enumerate(turns, start=1))
     _check_order([message["role"] for message in messages])
     return messages
 
 
+def _sharegpt(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
+    messages, system = _messages(row, fields), _system(row, fields)
+    if system and messages[0]["role"] == "system":
+        raise BadRow("system-twice", f"has a {fields['system']} and a system turn. Keep one of them")
+    return (*system, *messages)
+
+
+def _parsed(text: str, field: str) -> Any:
+    """A list that a table's cell, or a careless export, holds as JSON text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRow("not-a-list", f"has text as its {field} that is no JSON list. Write a list") from error
+
+
 _READERS: dict[Form, Callable[[dict[str, Any], dict[str, str]], tuple[Message, ...]]] = {
     "alpaca": _alpaca,
     "messages": _messages,
+    "sharegpt": _sharegpt,
     "prompt-completion": _prompt,
 }
 
@@ -112,7 +166,8 @@ _READERS: dict[Form, Callable[[dict[str, Any], dict[str, str]], tuple[Message, .
 def _turn(turn: Any, number: int) -> Message:
     if not isinstance(turn, dict):
         raise BadRow("not-an-object", f"has {_kind(turn)} as turn {number}. Write an object with role and content")
-    role, content = turn.get("role"), turn.get("content")
+    role, content = turn.get("role", turn.get("from")), _joined(turn.get("content", turn.get("value")), number)
+    role = SPELLINGS.get(role, role) if isinstance(role, str) else role
     if role not in ROLES:
         raise BadRow("unknown-role", f"has a turn {number} whose role is {_shown(role)}. {_meant(role)}")
     if turn.get("tool_calls") or turn.get("function_call"):
@@ -124,6 +179,16 @@ def _turn(turn: Any, number: int) -> Message:
     if not content or not content.strip():
         raise BadRow("empty-turn", f"has nothing to say in turn {number} ({role}). Add its content")
     return {"role": str(role), "content": _sound(content)}
+
+
+def _joined(content: Any, number: int) -> Any:
+    """Content in parts, as OpenAI writes it, is one text when all of them are text."""
+    if not isinstance(content, list) or not content or not all(isinstance(part, dict) for part in content):
+        return content
+    texts = [part.get("text") if part.get("type") == "text" else None for part in content]
+    if not all(isinstance(text, str) for text in texts):
+        raise BadRow("not-text", f"has parts in turn {number} that are no text. Leave them out")
+    return "".join(map(str, texts))
 
 
 def _check_order(roles: list[str]) -> None:

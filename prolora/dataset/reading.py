@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prolora.dataset.container import Container
+from prolora.dataset.element import SHOWN, Element, printable, text_of
 from prolora.dataset.forms import BadRow, Mapping, conversation, guess
 from prolora.dataset.records import Reject, Row, hash_of
-from prolora.dataset.scan import Container, Element, elements, printable, read_text
+from prolora.dataset.source import open_file
 from prolora.errors import DatasetError
 
 SHOWN_ROWS = 5
@@ -19,7 +21,8 @@ SHOWN_ROWS = 5
 class Look:
     """A first look at a file, for choosing what its fields mean."""
 
-    container: Container
+    container: str  # JSONL, JSON, CSV or TSV
+    evidence: tuple[str, ...]  # how that was told, in sentences
     columns: dict[str, int]  # field name -> rows that have it, over the whole file
     guess: Mapping | None
     first_rows: tuple[dict[str, Any], ...]
@@ -58,10 +61,11 @@ def read(path: Path, mapping: Mapping | None = None) -> Report:
 
 
 def _open(path: Path) -> tuple[Container, Iterable[Element]]:
-    container, found = elements(read_text(path), path.name)
+    container = open_file(path)
+    found = (element for block, _ in container.blocks() for element in block.elements())
     first = next(found, None)
     if first is None:
-        raise DatasetError(f"{path.name} holds an empty list. Choose a file with at least one row.")
+        raise DatasetError(f"{path.name} holds an empty list or table. Choose a file with at least one row.")
     return container, _chain(first, found)
 
 
@@ -82,7 +86,7 @@ def _look(container: Container, found: Iterable[Element]) -> Look:
                 first_rows.append(json.loads(printable(json.dumps(element.value, ensure_ascii=False))))
     if not columns:
         raise DatasetError("The rows of this file are not objects with named fields. Write each as an object.")
-    return Look(container, dict(columns), guess(columns), tuple(first_rows), rows)
+    return Look(container.name, container.evidence, dict(columns), guess(columns), tuple(first_rows), rows)
 
 
 def _report(found: Iterable[Element], mapping: Mapping) -> Report:
@@ -106,4 +110,4 @@ def _row(element: Element, mapping: Mapping) -> Row | Reject:
         return Row(conversation(element.value, mapping), element.line)
     except BadRow as error:
         reason = printable(f"Line {element.line} {error} or leave the row out.")
-        return Reject(element.line, reason, error.code, printable(element.raw))
+        return Reject(element.line, reason, error.code, printable(text_of(element.raw[:SHOWN])))

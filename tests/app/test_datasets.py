@@ -91,8 +91,14 @@ def test_a_file_that_is_no_dataset_is_refused_and_leaves_nothing(studio, tmp_pat
 
 
 def test_a_file_of_another_kind_is_refused_by_its_name(studio, tmp_path):
-    with pytest.raises(DatasetError, match=r"\.json or \.jsonl"):
-        datasets.receive(written(tmp_path, "a,b", "x.csv"), "x.csv")
+    with pytest.raises(DatasetError, match=r"\.csv or \.tsv"):
+        datasets.receive(written(tmp_path, "a,b", "x.xlsx"), "x.xlsx")
+
+
+def test_a_table_says_how_it_was_understood(studio, tmp_path):
+    preview = datasets.preview(datasets.receive(written(tmp_path, "frage;antwort\n007;1.10\n", "x.csv"), "x.csv"))
+    assert preview.evidence == ("2 fields divided by semicolons: CSV.", "The first row names them: frage, antwort.")
+    assert "semicolons" in preview_html(preview)
 
 
 def test_rows_that_are_all_bad_are_not_kept(studio, tmp_path):

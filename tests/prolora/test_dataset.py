@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import random
 from pathlib import Path
@@ -7,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prolora.dataset import Mapping, Row, held_out, look, read, read_rows, split, write_rows
+from prolora.dataset.element import ROW_LIMIT
 from prolora.errors import DatasetError
 
 SAMPLE = Path(__file__).parents[2] / "static" / "samples" / "tickets.jsonl"
@@ -16,6 +19,10 @@ PAIR = {"instruction": "Say hi.", "output": "Hi."}
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "file.json"
+
+
+def alpaca(instruction: str, input: str, output: str) -> dict[str, str]:  # noqa: A002
+    return {"instruction": instruction, "input": input, "output": output, "system": "", "history": ""}
 
 
 def jsonl(path: Path, *rows: object) -> Path:
@@ -60,7 +67,7 @@ def test_jsonl_skips_blank_lines_but_counts_them(path: Path) -> None:
 
 def test_one_object_over_several_lines_is_one_row(path: Path) -> None:
     path.write_text(json.dumps(conversation(("user", "a"), ("assistant", "b")), indent=2).replace('",\n', '", '))
-    assert (look(path).container, read(path).rows[0].messages[1]) == ("json", {"role": "assistant", "content": "b"})
+    assert (look(path).container, read(path).rows[0].messages[1]) == ("JSON", {"role": "assistant", "content": "b"})
 
 
 def test_the_alpaca_input_stands_under_the_instruction(path: Path) -> None:
@@ -72,16 +79,29 @@ def test_the_alpaca_input_stands_under_the_instruction(path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "form", "fields"),
     [
-        ("instruction input output", "alpaca", {"instruction": "instruction", "input": "input", "output": "output"}),
+        (
+            "instruction input output",
+            "alpaca",
+            alpaca("instruction", "input", "output"),
+        ),
         (
             "instruction input response output",
             "alpaca",
-            {"instruction": "instruction", "input": "input", "output": "output"},
+            alpaca("instruction", "input", "output"),
         ),
-        ("question answer", "alpaca", {"instruction": "question", "input": "", "output": "answer"}),
-        ("Instruction Response", "alpaca", {"instruction": "Instruction", "input": "", "output": "Response"}),
+        (
+            "question answer",
+            "alpaca",
+            alpaca("question", "", "answer"),
+        ),
+        (
+            "Instruction Response",
+            "alpaca",
+            alpaca("Instruction", "", "Response"),
+        ),
         ("prompt completion", "prompt-completion", {"prompt": "prompt", "completion": "completion"}),
         ("id messages", "messages", {"messages": "messages"}),
+        ("id conversations", "sharegpt", {"conversations": "conversations", "system": ""}),
     ],
 )
 def test_known_field_names_are_guessed(path: Path, columns: str, form: str, fields: dict[str, str]) -> None:
@@ -108,7 +128,7 @@ def test_other_names_are_mapped_by_hand(path: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "fields"),
     [
-        ("sharegpt", {}),
+        ("no-such-form", {}),
         ("alpaca", {"instruction": "a"}),
         ("alpaca", {"instruction": "a", "output": "a"}),
         ("alpaca", {"instruction": "a", "output": "b", "nonsense": "c"}),
@@ -220,9 +240,11 @@ def test_good_conversations_are_kept_as_they_are(path: Path) -> None:
         (b"\n<!DOCTYPE html><html></html>", "web page"),
         (b"<html></html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
-        (b"instruction,output\na,b\n", "starts with “instruction,output”"),
-        (b'"just text"', "not objects with named fields"),
-        (b'[{"a": "b"},]', "comma before the closing bracket: file.json, line 1, column 12"),
+        (b"instruction\na\n", "starts with “instruction”"),
+        (b"instruction,output\n", "empty list or table"),
+        (b'{"train": [{"a": "b"}], "test": [{"a": "c"}]}', "two lists of rows, “train” and “test”"),
+        (b'"just text"', "neither JSON, JSONL nor a table"),
+        (b'[{"a": "b"},]', "comma before the closing bracket: file.json, line 1, column 13"),
         (b'[{"a": "b"},\n{"a": ', "line 2, column 7"),
         (b'[{"a": "b"}', "breaks off: file.json, line 1, column 12"),
         (b'[{"a": "b"},', "breaks off"),
@@ -290,7 +312,10 @@ any_row = anything | st.dictionaries(
 def test_every_row_is_kept_or_rejected_in_either_container(path: Path, rows: list, listed: bool) -> None:
     rows = [PAIR, *rows]
     path.write_text(json.dumps(rows) if listed else "\n".join(map(json.dumps, rows)))
-    report = read(path, Mapping("alpaca", {"instruction": "instruction", "input": "input", "output": "output"}))
+    report = read(
+        path,
+        Mapping("alpaca", alpaca("instruction", "input", "output")),
+    )
     assert report.read == len(rows)
 
 
@@ -352,3 +377,124 @@ def test_a_tiny_dataset_has_rows_on_both_sides(size: int) -> None:
 def test_one_row_or_none_is_trained_on() -> None:
     assert split([]) == ([], [])
     assert split([row("a"), row("a")]) == ([row("a"), row("a")], [])
+
+
+def texts(path: Path) -> list[list[tuple[str, str]]]:
+    return [[(message["role"], message["content"]) for message in each.messages] for each in read(path).rows]
+
+
+def test_sharegpt_is_read_in_its_spellings(path: Path) -> None:
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    mixed = [{"role": "user", "content": "c"}, {"from": "chatgpt", "value": "d"}]
+    jsonl(path, {"conversations": turns, "system": "Be kind."}, {"conversations": mixed})
+    assert texts(path) == [
+        [("system", "Be kind."), ("user", "a"), ("assistant", "b")],
+        [("user", "c"), ("assistant", "d")],
+    ]
+
+
+def test_two_systems_are_not_one_too_many_in_silence(path: Path) -> None:
+    turns = [{"from": who, "value": "a"} for who in ("system", "human", "gpt")]
+    assert [bad.code for bad in read(jsonl(path, {"conversations": turns, "system": "s"})).rejects] == ["system-twice"]
+
+
+def test_alpaca_brings_its_system_and_its_history(path: Path) -> None:
+    jsonl(path, {**PAIR, "system": "Be kind.", "history": [["a", "b"]]}, {**PAIR, "history": []})
+    assert texts(path) == [
+        [("system", "Be kind."), ("user", "a"), ("assistant", "b"), ("user", "Say hi."), ("assistant", "Hi.")],
+        [("user", "Say hi."), ("assistant", "Hi.")],
+    ]
+
+
+@pytest.mark.parametrize("history", [[["a"]], [["a", 1]], {"a": "b"}, "not json", [["", "b"]]])
+def test_a_history_that_is_no_pairs_rejects_its_row(path: Path, history: object) -> None:
+    report = read(jsonl(path, {**PAIR, "history": history}, PAIR))
+    assert [bad.line for bad in report.rejects] == [1]
+
+
+def test_developer_turns_and_parts_of_text_are_read_as_openai_means_them(path: Path) -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    jsonl(path, conversation(("developer", "s"), ("user", parts), ("assistant", "c")))
+    assert texts(path) == [[("system", "s"), ("user", "ab"), ("assistant", "c")]]
+    picture = [{"type": "image_url", "image_url": "x"}]
+    report = read(jsonl(path, conversation(("user", picture), ("assistant", "c"))))
+    assert [bad.code for bad in report.rejects] == ["not-text"]
+
+
+@pytest.mark.parametrize("name", ["data", "rows", "train"])
+def test_a_list_inside_an_object_is_the_list_of_rows(path: Path, name: str) -> None:
+    path.write_text(json.dumps({"version": "1", name: [PAIR, {"instruction": "x"}], "more": [1, 2]}, indent=1))
+    report, seen = read(path), look(path)
+    assert (len(report.rows), [bad.line for bad in report.rejects]) == (1, [8])
+    assert seen.evidence == (f"A list under “{name}” in one object: JSON. Beside it stood, not used: version, more.",)
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(",", "CSV"), (";", "CSV"), ("\t", "TSV"), ("|", "CSV")])
+def test_a_table_is_read_by_its_own_delimiter_and_every_cell_is_text(path: Path, delimiter: str, name: str) -> None:
+    cells = ["007", "1.10", "true", "null", "NA", "2024-01-01", "1e5", '"quoted" text', "two\nlines"]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerows([["instruction", "output"], *((cell, cell) for cell in cells)])
+    report = read(path)
+    assert [each.messages[1]["content"] for each in report.rows] == cells
+    assert [each.line for each in report.rows] == list(range(2, 11))
+    assert look(path).container == name
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("only one", "fields-count"),
+        ("a,b,c", "fields-count"),
+        ('"never closed,b', "not-a-record"),
+        ('"a"b,c', "not-a-record"),
+        ("a,", "no-answer"),
+    ],
+)
+def test_a_bad_record_of_a_table_harms_no_other(path: Path, line: str, code: str) -> None:
+    path.write_text(f"instruction,output\na,b\n{line}\nc,d\ne,f\n")
+    report = read(path)
+    assert [each.line for each in report.rows] == [2, 4, 5]
+    assert [(bad.line, bad.code, bad.raw) for bad in report.rejects] == [(3, code, line)]
+
+
+def test_a_table_without_a_header_names_its_fields_by_place(path: Path) -> None:
+    path.write_text("1,2\n3,4\n")
+    report = read(path, Mapping("prompt-completion", {"prompt": "column 1", "completion": "column 2"}))
+    assert [each.line for each in report.rows] == [1, 2]
+
+
+def test_a_line_too_long_to_be_read_is_left_out_and_the_next_is_not(path: Path) -> None:
+    good = json.dumps(PAIR).encode()
+    with path.open("wb") as file:
+        file.write(good + b"\n" + b'{"instruction": "')
+        file.write(b"a" * (ROW_LIMIT + (5 << 20)))
+        file.write(b'"}\n' + good + b"\n")
+    report = read(path)
+    assert [each.line for each in report.rows] == [1, 3]
+    assert [(bad.line, bad.code) for bad in report.rejects] == [(2, "too-long")]
+
+
+def test_a_list_longer_than_one_look_keeps_its_rows_and_their_lines(path: Path) -> None:
+    rows = [{"instruction": f"Question {i}?", "output": "é\\ " * 500} for i in range(1500)]
+    path.write_text("[" + ",\n".join(json.dumps(each, ensure_ascii=False) for each in rows) + "]", encoding="utf-8")
+    report = read(path)
+    assert [each.line for each in report.rows] == list(range(1, 1501))
+    assert report.rows[-1].messages[1]["content"] == rows[-1]["output"]
+
+
+characters_of_any_sort = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1).filter(str.strip)
+)
+def test_a_text_arrives_unchanged_from_every_container(path: Path, text: str) -> None:
+    row, turns = {"instruction": text, "output": text}, conversation(("user", text), ("assistant", text))
+    contents = [json.dumps(row), json.dumps([row]), json.dumps({"data": [row]}), json.dumps(turns)]
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([["instruction", "output"], [text, text]])
+    for content in [*contents, table.getvalue()]:
+        path.write_bytes(content.encode())
+        assert [message["content"] for message in read(path).rows[0].messages] == [text, text]

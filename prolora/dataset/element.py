@@ -1,0 +1,113 @@
+"""The rows of a file before anybody knows what they mean: a value each, with its place and its own bytes."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+ROW_LIMIT = 16 << 20  # bytes of one row; a longer one is no example any model could read
+LONGEST_INT = 4000  # digits; Python refuses to read longer ones
+SHOWN = 500  # characters of a bad row that are shown
+
+Unit = Literal["line", "row", "record"]
+Problem = tuple[str, str]  # a code, and what is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One row of the file. `problem` says why it is no sound value."""
+
+    line: int
+    value: Any
+    raw: bytes
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Whole lines of JSONL, not parsed yet, so that another process can do it."""
+
+    first: int
+    data: bytes
+
+    def elements(self) -> Iterator[Element]:
+        flaws = Flaws()
+        for number, line in enumerate(self.data.split(b"\n"), start=self.first):
+            bare = line.strip(b" \t\r")
+            if bare:
+                yield flaws.element(bare, number)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Rows of a file that has to be parsed in order."""
+
+    found: tuple[Element, ...]
+
+    def elements(self) -> Iterator[Element]:
+        return iter(self.found)
+
+
+Block = Lines | Parsed
+
+
+class Flaws:
+    """Decodes JSON and notes what it holds that JSON readers disagree about."""
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+        self.decoder = json.JSONDecoder(
+            object_pairs_hook=self._object, parse_constant=self._constant, parse_int=_whole_number
+        )
+
+    def decode(self, text: str, start: int) -> tuple[Any, int, Problem | None]:
+        """The value at `start`, where it ends, and its first flaw. Raises JSONDecodeError and RecursionError."""
+        self.found.clear()
+        value, end = self.decoder.raw_decode(text, start)
+        return value, end, self.found[0] if self.found else None
+
+    def element(self, raw: bytes, number: int) -> Element:
+        """One line of JSONL, which must be one value."""
+        text = text_of(raw)
+        try:
+            value, end, problem = self.decode(text, 0)
+        except json.JSONDecodeError as error:
+            broken = f"is not valid JSON ({error.msg.lower()} at column {error.colno}). Mend it"
+            return Element(number, None, raw, ("not-json", broken))
+        except RecursionError:
+            return Element(number, None, raw, ("not-json", "is nested too deeply. Flatten it"))
+        if end < len(text):
+            return Element(
+                number, None, raw, ("not-json", f"goes on after its object ends at column {end + 1}. Cut it")
+            )
+        return Element(number, value, raw, problem)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            self.found.append(("repeated-field", f"names the field “{twice[:40]}” twice. Keep one of them"))
+        return value
+
+    def _constant(self, name: str) -> None:
+        self.found.append(("not-a-number", f"holds {name}, which is not JSON. Replace it"))
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) < LONGEST_INT else float(digits)
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes that are not UTF-8 become lone surrogates, which the rows' own check then finds."""
+    return raw.decode("utf-8", errors="surrogateescape")
+
+
+def too_long(line: int, raw: bytes) -> Element:
+    what = f"is longer than {ROW_LIMIT >> 20} MB, which is no example a model could read. Cut it into several"
+    return Element(line, None, raw[:SHOWN], ("too-long", what))
+
+
+def printable(text: str) -> str:
+    """The text with a question mark for everything that is no character, so that it can be shown and stored."""
+    return text.encode(errors="replace").decode().replace("\0", "?")

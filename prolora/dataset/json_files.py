@@ -1,0 +1,175 @@
+"""JSONL, a JSON list, a list inside an object, and a lone object."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from prolora.dataset.container import Frame, in_blocks, open_text
+from prolora.dataset.element import ROW_LIMIT, Block, Element, Lines, Parsed, Unit, printable, text_of, too_long
+from prolora.dataset.json_window import Window
+
+READ = 4 << 20
+PEEK_LINES = 20  # looked at to tell JSONL from JSON
+PEEK = 1 << 20  # bytes of them
+# A list under one of these names holds the turns of one conversation, not rows.
+TURNS = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "history", "turns"})
+
+
+@dataclass
+class JsonLines:
+    """One JSON object a line."""
+
+    path: Path
+    unit: Unit = "line"
+    name: str = "JSONL"
+    evidence: tuple[str, ...] = ("One JSON value a line: JSONL.",)
+    frame: Frame = field(default=Frame("jsonl"))
+
+    def blocks(self) -> Iterator[tuple[Block, int]]:
+        first, kept, done = 1, b"", 0
+        with open_text(self.path) as file:
+            while data := file.read(READ):
+                done += len(data)
+                whole, line_end, rest = (kept + data).rpartition(b"\n")
+                if line_end:
+                    yield Lines(first, whole), done - len(rest)
+                    first += whole.count(b"\n") + 1
+                kept = rest
+                if len(kept) > ROW_LIMIT:
+                    yield Parsed((too_long(first, kept),)), done
+                    kept, passed = _after_line(file)
+                    done += passed
+                    first += 1
+        if kept.strip():
+            yield Lines(first, kept), done
+
+
+def _after_line(file: BinaryIO) -> tuple[bytes, int]:
+    """Pass over the rest of a line; what follows it of the last read, and how much was read."""
+    passed = 0
+    while data := file.read(READ):
+        passed += len(data)
+        _, line_end, rest = data.partition(b"\n")
+        if line_end:
+            return rest, passed
+    return b"", passed
+
+
+@dataclass
+class JsonDocument:
+    """One JSON value over the whole file: a list of rows, an object that holds one, or a lone row."""
+
+    path: Path
+    file_name: str
+    name: str = "JSON"
+    unit: Unit = "line"
+    frame: Frame = field(default=Frame("json", b"[\n", b",\n", b"\n]\n"))
+    found: list[str] = field(default_factory=list)
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        return tuple(self.found)
+
+    def blocks(self) -> Iterator[tuple[Block, int]]:
+        with open_text(self.path) as file:
+            for block in in_blocks(self._rows(Window(file, self.file_name))):
+                yield block, file.tell()
+
+    def _rows(self, window: Window) -> Iterator[Element]:
+        self.found.clear()
+        what = "object"
+        if window.take("["):
+            what = "list"
+            yield from _listed(window)
+            self.found.append("One list over the whole file: JSON.")
+        else:
+            yield from self._wrapped(window)
+        if window.peek():
+            raise window.broken(f"There is more text after the {what} ends")
+
+    def _wrapped(self, window: Window) -> Iterator[Element]:
+        """The rows of the one list of objects in an object; without one the object itself is a row."""
+        start, members, rows_in = window.line, dict[str, Any](), ""
+        window.take("{")
+        while not window.take("}"):
+            if members and not window.take(","):
+                raise window.broken("There is no comma or closing brace here")
+            name = _name(window)
+            if window.peek() != "[" or name in TURNS:
+                members[name] = window.value().value
+                continue
+            window.take("[")
+            if window.peek() not in ("{", "["):
+                members[name] = [element.value for element in _listed(window)]
+                continue
+            if rows_in:
+                raise window.broken(f"There are two lists of rows, “{rows_in}” and “{name}”. Save each as its own file")
+            rows_in, members[name] = name, None
+            yield from _listed(window)
+        if rows_in:
+            others = [printable(name) for name in members if name != rows_in]
+            beside = f" Beside it stood, not used: {', '.join(others)}." if others else ""
+            self.found.append(f"A list under “{printable(rows_in)}” in one object: JSON.{beside}")
+        else:
+            self.found.append("One object over the whole file: JSON with a single row.")
+            yield Element(start, members, json.dumps(members).encode())
+
+
+def _name(window: Window) -> str:
+    name = window.value().value if window.peek() == '"' else None
+    if not isinstance(name, str):
+        raise window.broken("A field has no name in quotes")
+    if not window.take(":"):
+        raise window.broken("There is no colon after a field's name")
+    window.peek()
+    return name
+
+
+def _listed(window: Window) -> Iterator[Element]:
+    """The elements of a list whose bracket has been passed, and the closing bracket."""
+    if window.take("]"):
+        return
+    while True:
+        yield window.value()
+        if window.take("]"):
+            return
+        if not window.take(","):
+            mark = window.peek()
+            raise window.broken(
+                f"There is “{mark}” instead of a comma or the closing bracket" if mark else "The list breaks off"
+            )
+        if window.peek() == "]":
+            raise window.broken("There is a comma before the closing bracket")
+
+
+def json_container(path: Path, file_name: str) -> JsonLines | JsonDocument | None:
+    """JSONL or JSON, by how the file begins; None when it is neither."""
+    lines = _first_lines(path)
+    start = lines[0][:1] if lines else b""
+    whole = [_is_object(line) for line in lines]
+    if start == b"[":
+        return JsonDocument(path, file_name)
+    # A broken first line does not make JSONL something else; a list spread over lines has few whole objects.
+    if len(whole) > 1 and (start != b"{" or whole[0] or 2 * sum(whole) >= len(whole)):
+        return JsonLines(path) if any(whole) else None
+    return JsonDocument(path, file_name) if start == b"{" else None
+
+
+def _first_lines(path: Path) -> list[bytes]:
+    """Those that are not blank; the last one may be cut where a file goes on."""
+    with open_text(path) as file:
+        head = file.read(PEEK)
+        if b"\n" not in head.strip():
+            head += file.read(ROW_LIMIT)
+    filled = (line.strip() for line in head.split(b"\n"))
+    return list(islice((line for line in filled if line), PEEK_LINES))
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text_of(line), parse_int=float), dict)
+    except (ValueError, RecursionError):
+        return False

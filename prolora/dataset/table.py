@@ -1,0 +1,172 @@
+"""CSV and its relatives: every cell is text and stays it."""
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from prolora.dataset.container import Frame, in_blocks, open_text
+from prolora.dataset.element import ROW_LIMIT, Block, Element, Unit, printable, text_of, too_long
+from prolora.errors import DatasetError
+
+DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+LOOK_LINES = 200  # records by which the delimiter is told
+LONGEST_NAME = 64  # characters of a field's name; a longer first row is no header
+RECORD_LINES = 5_000  # that one record may run over before its quote counts as never closed
+EXCEL_CELL = 32_767  # characters at which Excel cuts a cell
+
+csv.field_size_limit(ROW_LIMIT)
+
+
+class _OpenQuote(Exception):  # noqa: N818
+    """The record's quote is not closed where it should be."""
+
+
+class Records:
+    """The records of a table, each with its first line and its own bytes."""
+
+    def __init__(self, file: BinaryIO, delimiter: str) -> None:
+        self.file, self.delimiter = file, delimiter
+        self._again: deque[bytes] = deque()  # lines that an unclosed quote had swallowed
+        self._used: list[bytes] = []
+        self.line = 1
+
+    def __iter__(self) -> Iterator[tuple[int, bytes, list[str] | str]]:
+        """(line, bytes, cells), or what is wrong in place of the cells."""
+        reader = self._reader()
+        while True:
+            first, self._used = self.line, []
+            try:
+                cells: list[str] | str = next(reader)
+            except StopIteration:
+                return
+            except _OpenQuote:
+                cells, reader = self._give_back(), self._reader()
+            except csv.Error as error:
+                cells, reader = f"cannot be cut into fields ({error}). Mend its quotes", self._reader()
+            self.line = first + len(self._used)
+            if (cells and cells != [""]) or isinstance(cells, str):
+                yield first, b"".join(self._used).rstrip(b"\r\n"), cells
+
+    def _reader(self) -> "Iterator[list[str]]":
+        return csv.reader(self._lines(), delimiter=self.delimiter, strict=True)
+
+    def _lines(self) -> Iterator[str]:
+        while True:
+            line = self._again.popleft() if self._again else self.file.readline(ROW_LIMIT)
+            if not line and self._used:
+                raise _OpenQuote
+            if not line:
+                return
+            self._used.append(line)
+            if len(self._used) > RECORD_LINES or sum(map(len, self._used)) > ROW_LIMIT:
+                raise _OpenQuote
+            yield text_of(line)
+
+    def _give_back(self) -> str:
+        """Only the line with the quote is lost; what it swallowed is read again."""
+        self._again.extendleft(reversed(self._used[1:]))
+        del self._used[1:]
+        return "opens a quote that is never closed. Close it or double it"
+
+
+@dataclass
+class Table:
+    """A table with a header row, or with fields named column 1, column 2, ... where the first row is none."""
+
+    path: Path
+    file_name: str
+    delimiter: str
+    unit: Unit = "line"
+    found: list[str] = field(default_factory=list)
+    head: bytes = b""
+
+    @property
+    def name(self) -> str:
+        return "TSV" if self.delimiter == "\t" else "CSV"
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        return tuple(self.found)
+
+    @property
+    def frame(self) -> Frame:
+        return Frame(self.name.lower(), self.head)
+
+    def blocks(self) -> Iterator[tuple[Block, int]]:
+        with open_text(self.path) as file:
+            for block in in_blocks(self._rows(Records(file, self.delimiter))):
+                yield block, file.tell()
+
+    def _rows(self, records: Records) -> Iterator[Element]:
+        found = iter(records)
+        first = next(found, None)
+        if first is None:
+            return
+        line, raw, cells = first
+        if isinstance(cells, str):
+            raise DatasetError(f"The header of {self.file_name}, line {line}, {cells}.")
+        header = is_header(cells)
+        names = [cell.strip() for cell in cells] if header else [f"column {i}" for i in range(1, len(cells) + 1)]
+        self.head = raw + b"\n" if header else b""
+        self.found[:] = [
+            f"{len(names)} fields divided by {DELIMITERS[self.delimiter]}: {self.name}.",
+            f"The first row names them: {', '.join(map(printable, names))}."
+            if header
+            else "The first row is no header, so the fields are named by their place.",
+        ]
+        cut = 0
+        for line, raw, cells in found if header else (first, *found):
+            cut += not isinstance(cells, str) and any(len(cell) == EXCEL_CELL for cell in cells)
+            yield _element(line, raw, cells, names)
+        if cut:
+            self.found.append(
+                f"{cut} rows hold a text of exactly {EXCEL_CELL:,} characters, where Excel cuts; look at their ends."
+            )
+
+
+def _element(line: int, raw: bytes, cells: list[str] | str, names: list[str]) -> Element:
+    if isinstance(cells, str):
+        return Element(line, None, raw, ("not-a-record", cells))
+    if len(raw) >= ROW_LIMIT:
+        return too_long(line, raw)
+    if len(cells) != len(names):
+        what = f"has {len(cells)} fields where there should be {len(names)}. Quote texts that hold the delimiter"
+        return Element(line, None, raw, ("fields-count", what))
+    return Element(line, dict(zip(names, cells, strict=True)), raw)
+
+
+def is_header(cells: list[str]) -> bool:
+    """Names are filled, short, on one line and all different; no number is a name."""
+    names = [cell.strip() for cell in cells]
+    plain = all(name and len(name) <= LONGEST_NAME and "\n" not in name for name in names)
+    return plain and len(set(names)) == len(names) and not any(_is_number(name) for name in names)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def delimiter_of(path: Path) -> str | None:
+    """The character that cuts the first records into equally many fields, two or more; None when none does."""
+    counts = {mark: _fields(path, mark) for mark in DELIMITERS}
+    best = max(counts, key=counts.__getitem__)
+    return best if counts[best] > (0, 0) else None
+
+
+def _fields(path: Path, delimiter: str) -> tuple[int, int]:
+    """(records that have as many fields as the first, that number), or nothing when it does not divide them."""
+    with open_text(path) as file:
+        found = islice(Records(file, delimiter), LOOK_LINES)
+        widths = [len(cells) for _, _, cells in found if not isinstance(cells, str)]
+    if not widths or widths[0] < 2:
+        return 0, 0
+    alike = widths.count(widths[0])
+    return (alike, widths[0]) if 2 * alike > len(widths) else (0, 0)
