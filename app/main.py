@@ -40,6 +40,7 @@ def create_app() -> FastAPI:
     app.get("/download/adapter/{adapter_id}/compact.zip")(download_compact)
     app.get("/download/adapter/{adapter_id}/expanded.zip")(download_expanded)
     app.get("/download/dataset/{dataset_id}/rejects.jsonl")(download_rejects)
+    app.get("/download/dataset/{dataset_id}/rejects-original")(download_originals)
     mount(app)
     # Outside of Gradio's own: with a Host other than localhost that one lets any origin in, with credentials.
     app.add_middleware(CORSMiddleware, allow_origins=[])
@@ -112,6 +113,12 @@ def download_rejects(dataset_id: int) -> FileResponse:
     with _not_found():
         path = dataset_files.rejects_file(dataset_id)
     return FileResponse(path, media_type="application/jsonl", filename=f"dataset-{dataset_id}-rejects.jsonl")
+
+
+def download_originals(dataset_id: int) -> FileResponse:
+    with _not_found():
+        path, name = dataset_files.originals_file(dataset_id)
+    return FileResponse(path, media_type="application/octet-stream", filename=name)
 
 
 async def _send(make: Callable[[int], Path], adapter_id: int, form: str) -> Response:

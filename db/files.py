@@ -69,6 +69,11 @@ def dataset_rejects(content_hash: str) -> Path:
     return dataset_dir(content_hash) / "rejects.jsonl"
 
 
+def dataset_originals(content_hash: str) -> Path:
+    """The rows that were left out, as they stand in the file that was uploaded."""
+    return dataset_dir(content_hash) / "rejects-original"
+
+
 def job_dir(job_id: int) -> Path:
     return _made("jobs", str(int(job_id)))
 

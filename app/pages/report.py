@@ -43,12 +43,13 @@ def detail_html(detail: Detail) -> str:
         + _counts(line.kept, line.rejected, line.held_out)
         + more
         + _samples(detail.samples)
-        + _rejects(detail.rejects, line.rejected, f"/download/dataset/{line.id}/rejects.jsonl")
+        + _rejects(detail.rejects, line.rejected, f"/download/dataset/{line.id}")
     )
 
 
 def _evidence(preview: Preview) -> str:
-    return f'<p class="note">{escape(" ".join(preview.evidence))}</p>'
+    again = f"{number(preview.repeats)} of the kept rows repeat an earlier one." if preview.repeats else ""
+    return f'<p class="note">{escape(" ".join((*preview.evidence, again)))}</p>'
 
 
 def _counts(kept: int, rejected: int, held_out: int) -> str:
@@ -87,6 +88,12 @@ def _rejects(rejects: tuple[Reject, ...], total: int, address: str = "") -> str:
         for reject in rejects
     )
     first = f" The first {len(rejects)} are shown." if total > len(rejects) else ""
-    every = f" {link(address, 'Take them all away')}" if address else ""
+    every = ""
+    if address:
+        reasons, rows_away = (
+            link(f"{address}/rejects.jsonl", "the reasons"),
+            link(f"{address}/rejects-original", "the rows"),
+        )
+        every = f" Take all of them away: {rows_away} as they stand in the file, or {reasons}."
     words = f'<p class="lead">Mend them in the file, or go on without them.{first}{every}</p>'
     return f"<section><h2>Left out</h2>{words}{table(REJECTS, rows, ident='rejects')}</section>"

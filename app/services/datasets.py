@@ -46,6 +46,7 @@ class Preview:
     columns: tuple[tuple[str, int], ...]
     mapping: Mapping | None
     evidence: tuple[str, ...] = ()  # how the file was understood
+    repeats: int = 0  # kept rows that say what an earlier one says
     kept: int = 0
     rejected: int = 0
     held_out: int = 0
@@ -117,6 +118,7 @@ def preview(upload: Upload, mapping: Mapping | None = None) -> Preview:
         columns=columns,
         mapping=chosen,
         evidence=seen.evidence,
+        repeats=report.repeats,
         kept=len(report.rows),
         rejected=len(report.rejects),
         held_out=len(split(report.rows)[1]),
@@ -163,6 +165,16 @@ def rejects_file(dataset_id: int) -> Path:
         return files.dataset_rejects(_mine(s, dataset_id).content_hash)
 
 
+def originals_file(dataset_id: int) -> tuple[Path, str]:
+    """The rows that were left out as they stand in the file, and a name for them."""
+    with session() as s:
+        dataset = _mine(s, dataset_id)
+        path, source = files.dataset_originals(dataset.content_hash), Path(dataset.source_name)
+    if not path.is_file():
+        raise DatasetError("This dataset was kept before rejects were stored as they stand. Upload its file again.")
+    return path, f"{source.stem}-rejects{source.suffix}"
+
+
 def _mine(s: Session, dataset_id: int) -> Dataset:
     dataset = s.get(Dataset, dataset_id)
     if dataset is None or dataset.owner_id != OWNER:
@@ -199,9 +211,16 @@ def _write(report: Report, source: Path) -> None:
     with files.write_aside(files.dataset_dir(digest)) as folder:
         shutil.copyfile(source, folder / f"source{source.suffix}")
         write_rows(folder / files.dataset_rows(digest).name, report.rows)
+        report.write_rejects(folder / files.dataset_originals(digest).name)
         with (folder / files.dataset_rejects(digest).name).open("w", encoding="utf-8") as file:
             for reject in report.rejects:
-                line = {"line": reject.line, "reason": reject.reason, "code": reject.code, "raw": reject.raw}
+                line = {
+                    "line": reject.line,
+                    "reason": reject.reason,
+                    "code": reject.code,
+                    "raw": reject.raw,
+                    "field": reject.field,
+                }
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 

@@ -37,11 +37,11 @@ OPTIONAL = ("input", "system", "history")
 
 
 class BadRow(Exception):  # noqa: N818
-    """Why a row is left out: a code, and the sentence without its “Line 48”."""
+    """Why a row is left out: a code, the sentence without its “Line 48”, and the field of the file if it is one's."""
 
-    def __init__(self, code: str, what: str) -> None:
+    def __init__(self, code: str, what: str, field: str = "") -> None:
         super().__init__(what)
-        self.code = code
+        self.code, self.field = code, field
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _history(row: dict[str, Any], fields: dict[str, str]) -> Iterator[Message]:
 def _optional(row: dict[str, Any], fields: dict[str, str], part: str) -> str:
     value = row.get(fields.get(part, ""))
     if value is not None and not isinstance(value, str):
-        raise BadRow("not-text", f"has {_kind(value)} as its {fields[part]}. Write it as text")
+        raise BadRow("not-text", f"has {_kind(value)} as its {fields[part]}. Write it as text", fields[part])
     return _sound(value or "")
 
 
@@ -132,11 +132,15 @@ def _messages(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...
     if isinstance(turns, str) and turns.strip():
         turns = _parsed(turns, field)
     if turns is None or turns in ([], ""):
-        raise BadRow("no-messages", f"has no turns. Add {_a(field)} list")
+        raise BadRow("no-messages", f"has no turns. Add {_a(field)} list", field)
     if not isinstance(turns, list):
-        raise BadRow("not-a-list", f"has {_kind(turns)} as its {field}. Write a list of turns")
-    messages = tuple(_turn(turn, number) for number, turn in enumerate(turns, start=1))
-    _check_order([message["role"] for message in messages])
+        raise BadRow("not-a-list", f"has {_kind(turns)} as its {field}. Write a list of turns", field)
+    try:
+        messages = tuple(_turn(turn, number) for number, turn in enumerate(turns, start=1))
+        _check_order([message["role"] for message in messages])
+    except BadRow as error:
+        error.field = field
+        raise
     return messages
 
 
@@ -152,7 +156,7 @@ def _parsed(text: str, field: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadRow("not-a-list", f"has text as its {field} that is no JSON list. Write a list") from error
+        raise BadRow("not-a-list", f"has text as its {field} that is no JSON list. Write a list", field) from error
 
 
 _READERS: dict[Form, Callable[[dict[str, Any], dict[str, str]], tuple[Message, ...]]] = {
@@ -210,9 +214,9 @@ def _check_order(roles: list[str]) -> None:
 def _text(row: dict[str, Any], field: str, part: str) -> str:
     value = row.get(field)
     if value is not None and not isinstance(value, str):
-        raise BadRow("not-text", f"has {_kind(value)} as its {field}. Write it as text")
+        raise BadRow("not-text", f"has {_kind(value)} as its {field}. Write it as text", field)
     if not value or not value.strip():
-        raise BadRow(f"no-{part}", f"has no {part}. Add {_a(field)}")
+        raise BadRow(f"no-{part}", f"has no {part}. Add {_a(field)}", field)
     return _sound(value)
 
 

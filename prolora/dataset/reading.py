@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prolora.dataset.container import Container
+from prolora.dataset.container import Container, Frame
 from prolora.dataset.element import SHOWN, Element, printable, text_of
 from prolora.dataset.forms import BadRow, Mapping, conversation, guess
 from prolora.dataset.records import Reject, Row, hash_of
@@ -34,6 +34,9 @@ class Report:
     """What came of every row of the file."""
 
     mapping: Mapping
+    container: str  # JSONL, JSON, CSV or TSV
+    evidence: tuple[str, ...]  # how that was told, in sentences
+    frame: Frame  # of the file, for its rejects
     rows: tuple[Row, ...]
     rejects: tuple[Reject, ...]
     content_hash: str  # of the kept rows
@@ -41,6 +44,16 @@ class Report:
     @property
     def read(self) -> int:
         return len(self.rows) + len(self.rejects)
+
+    @property
+    def repeats(self) -> int:
+        """Kept rows that say what an earlier one says."""
+        return len(self.rows) - len({row.content_hash for row in self.rows})
+
+    def write_rejects(self, path: Path) -> None:
+        """The rejects as they stand in the file, as a file of its kind: to be mended and read again."""
+        rows = self.frame.between.join(reject.original for reject in self.rejects)
+        path.write_bytes(self.frame.before + rows + self.frame.after if rows else b"")
 
 
 def look(path: Path) -> Look:
@@ -57,7 +70,7 @@ def read(path: Path, mapping: Mapping | None = None) -> Report:
         raise DatasetError(
             f"No field of {path.name} has a known name. Say which field is the question and which the answer."
         )
-    return _report(found, mapping)
+    return _report(container, found, mapping)
 
 
 def _open(path: Path) -> tuple[Container, Iterable[Element]]:
@@ -89,7 +102,7 @@ def _look(container: Container, found: Iterable[Element]) -> Look:
     return Look(container.name, container.evidence, dict(columns), guess(columns), tuple(first_rows), rows)
 
 
-def _report(found: Iterable[Element], mapping: Mapping) -> Report:
+def _report(container: Container, found: Iterable[Element], mapping: Mapping) -> Report:
     rows: list[Row] = []
     rejects: list[Reject] = []
     for element in found:
@@ -98,7 +111,15 @@ def _report(found: Iterable[Element], mapping: Mapping) -> Report:
             rows.append(kept)
         else:
             rejects.append(kept)
-    return Report(mapping, tuple(rows), tuple(rejects), hash_of(rows))
+    return Report(
+        mapping=mapping,
+        container=container.name,
+        evidence=container.evidence,
+        frame=container.frame,
+        rows=tuple(rows),
+        rejects=tuple(rejects),
+        content_hash=hash_of(rows),
+    )
 
 
 def _row(element: Element, mapping: Mapping) -> Row | Reject:
@@ -110,4 +131,5 @@ def _row(element: Element, mapping: Mapping) -> Row | Reject:
         return Row(conversation(element.value, mapping), element.line)
     except BadRow as error:
         reason = printable(f"Line {element.line} {error} or leave the row out.")
-        return Reject(element.line, reason, error.code, printable(text_of(element.raw[:SHOWN])))
+        raw = printable(text_of(element.raw[:SHOWN]))
+        return Reject(element.line, reason, error.code, raw, printable(error.field), element.raw)

@@ -38,6 +38,8 @@ class Reject:
     reason: str  # a sentence
     code: str
     raw: str  # the row's text, shortened
+    field: str = ""  # the file's own field, where the fault is one field's
+    original: bytes = b""  # the row as it stands in the file; not read back from a stored list
 
 
 def _sha256(text: str) -> str:

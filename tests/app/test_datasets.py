@@ -41,6 +41,8 @@ def test_good_rows_are_kept_and_bad_ones_listed_with_their_lines(studio, tmp_pat
     assert [reject.line for reject in detail.rejects] == [4, 5]
     assert len(read_rows(files.dataset_rows(detail.content_hash))) == 30
     assert files.dataset_source(detail.content_hash, "jsonl").read_text() == text
+    path, name = datasets.originals_file(kept.id)
+    assert (path.read_text(), name) == ('{"question": "x"}\nnot json\n', "sums-rejects.jsonl")
 
 
 def test_a_file_that_was_never_kept_gives_way_to_the_next(studio):

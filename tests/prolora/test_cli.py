@@ -266,6 +266,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_check_counts_the_rows_of_a_good_file(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(good)]) == 0
     assert capsys.readouterr().out == (
+        "One JSON value a line: JSONL.\n"
         "2 rows read as alpaca (instruction = question, output = answer): 2 kept, 0 rejected.\n"
     )
 
@@ -285,6 +286,36 @@ def test_check_takes_a_mapping_by_hand(tmp_path: Path, capsys: pytest.CaptureFix
     )
     assert main(["check", str(path), "--field", "nonsense"]) == 2
     assert "PART=NAME" in capsys.readouterr().err
+
+
+def test_check_reports_as_json_with_line_and_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("instruction;output\na;b\na;b\nc;\nd\n")
+    assert main(["check", str(path), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [report[key] for key in ("rows", "kept", "rejected", "repeated", "format")] == [4, 2, 2, 1, "CSV"]
+    assert report["evidence"][0] == "2 fields divided by semicolons: CSV."
+    assert [(p["line"], p["field"], p["code"]) for p in report["problems"]] == [
+        (4, "output", "no-answer"),
+        (5, "", "fields-count"),
+    ]
+    assert report["problems"][0]["message"] == "Line 4 has no answer. Add an output or leave the row out."
+
+
+@pytest.mark.parametrize(
+    ("content", "rejects"),
+    [
+        (b'{"instruction": "a", "output": "b"}\r\n{"output":  "caf\xe9"}\r\nx\n', b'{"output":  "caf\xe9"}\nx\n'),
+        (b'[{"instruction": "a", "output": "b"},\n{"output" : 1}, 7]', b'[\n{"output" : 1},\n7\n]\n'),
+        (b'instruction,output\na,b\nc\n"d\ne",\n', b'instruction,output\nc\n"d\ne",\n'),
+    ],
+)
+def test_check_writes_the_rejects_as_they_stand(tmp_path: Path, content: bytes, rejects: bytes) -> None:
+    path, out = tmp_path / "x.json", tmp_path / "rejects"
+    path.write_bytes(content)
+    assert main(["check", str(path), "--rejects", str(out)]) == 1
+    assert out.read_bytes() == rejects
+    assert main(["check", str(path), "--rejects", str(tmp_path)]) == 2
 
 
 def test_check_refuses_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
