@@ -44,9 +44,11 @@ class Records:
             except StopIteration:
                 return
             except _OpenQuote:
-                cells, reader = self._give_back(), self._reader()
+                cells, reader = "opens a quote that is never closed. Close it or double it", self._reader()
+                self._give_back()
             except csv.Error as error:
                 cells, reader = f"cannot be cut into fields ({error}). Mend its quotes", self._reader()
+                self._give_back()
             self.line = first + len(self._used)
             if (cells and cells != [""]) or isinstance(cells, str):
                 yield first, b"".join(self._used).rstrip(b"\r\n"), cells
@@ -66,11 +68,10 @@ class Records:
                 raise _OpenQuote
             yield text_of(line)
 
-    def _give_back(self) -> str:
+    def _give_back(self) -> None:
         """Only the line with the quote is lost; what it swallowed is read again."""
         self._again.extendleft(reversed(self._used[1:]))
         del self._used[1:]
-        return "opens a quote that is never closed. Close it or double it"
 
 
 @dataclass

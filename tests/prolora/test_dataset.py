@@ -458,6 +458,13 @@ def test_a_bad_record_of_a_table_harms_no_other(path: Path, line: str, code: str
     assert [(bad.line, bad.code, bad.raw) for bad in report.rejects] == [(3, code, line)]
 
 
+def test_a_quote_that_is_never_closed_takes_no_good_record_with_it(path: Path) -> None:
+    path.write_text('instruction,output\n"open,b\n"c",d\n')
+    report = read(path)
+    assert [each.line for each in report.rows] == [3]
+    assert [(bad.line, bad.code) for bad in report.rejects] == [(2, "not-a-record")]
+
+
 def test_a_table_without_a_header_names_its_fields_by_place(path: Path) -> None:
     path.write_text("1,2\n3,4\n")
     report = read(path, Mapping("prompt-completion", {"prompt": "column 1", "completion": "column 2"}))
