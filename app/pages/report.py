@@ -90,10 +90,8 @@ def _rejects(rejects: tuple[Reject, ...], total: int, address: str = "") -> str:
     first = f" The first {len(rejects)} are shown." if total > len(rejects) else ""
     every = ""
     if address:
-        reasons, rows_away = (
-            link(f"{address}/rejects.jsonl", "the reasons"),
-            link(f"{address}/rejects-original", "the rows"),
-        )
+        rows_away = link(f"{address}/rejects-original", "the rows")
+        reasons = link(f"{address}/rejects.jsonl", "the reasons")
         every = f" Take all of them away: {rows_away} as they stand in the file, or {reasons}."
     words = f'<p class="lead">Mend them in the file, or go on without them.{first}{every}</p>'
     return f"<section><h2>Left out</h2>{words}{table(REJECTS, rows, ident='rejects')}</section>"

@@ -1,15 +1,13 @@
 """The rows of a file before anybody knows what they mean: a value each, with its place and its own bytes."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 ROW_LIMIT = 16 << 20  # bytes of one row; a longer one is no example any model could read
 LONGEST_INT = 4000  # digits; Python refuses to read longer ones
 SHOWN = 500  # characters of a bad row that are shown
 
-Unit = Literal["line", "row", "record"]
 Problem = tuple[str, str]  # a code, and what is wrong
 
 
@@ -21,34 +19,6 @@ class Element:
     value: Any
     raw: bytes
     problem: Problem | None = None
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Whole lines of JSONL, not parsed yet, so that another process can do it."""
-
-    first: int
-    data: bytes
-
-    def elements(self) -> Iterator[Element]:
-        flaws = Flaws()
-        for number, line in enumerate(self.data.split(b"\n"), start=self.first):
-            bare = line.strip(b" \t\r")
-            if bare:
-                yield flaws.element(bare, number)
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """Rows of a file that has to be parsed in order."""
-
-    found: tuple[Element, ...]
-
-    def elements(self) -> Iterator[Element]:
-        return iter(self.found)
-
-
-Block = Lines | Parsed
 
 
 class Flaws:

@@ -115,10 +115,7 @@ def _history(row: dict[str, Any], fields: dict[str, str]) -> Iterator[Message]:
 
 
 def _optional(row: dict[str, Any], fields: dict[str, str], part: str) -> str:
-    value = row.get(fields.get(part, ""))
-    if value is not None and not isinstance(value, str):
-        raise BadRow("not-text", f"has {_kind(value)} as its {fields[part]}. Write it as text", fields[part])
-    return _sound(value or "")
+    return _string(row, fields.get(part, ""))
 
 
 def _prompt(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
@@ -212,12 +209,18 @@ def _check_order(roles: list[str]) -> None:
 
 
 def _text(row: dict[str, Any], field: str, part: str) -> str:
+    value = _string(row, field)
+    if not value.strip():
+        raise BadRow(f"no-{part}", f"has no {part}. Add {_a(field)}", field)
+    return value
+
+
+def _string(row: dict[str, Any], field: str) -> str:
+    """The field's text; nothing where it is missing or null."""
     value = row.get(field)
     if value is not None and not isinstance(value, str):
         raise BadRow("not-text", f"has {_kind(value)} as its {field}. Write it as text", field)
-    if not value or not value.strip():
-        raise BadRow(f"no-{part}", f"has no {part}. Add {_a(field)}", field)
-    return _sound(value)
+    return _sound(value or "")
 
 
 def _sound(text: str) -> str:

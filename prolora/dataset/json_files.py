@@ -1,19 +1,18 @@
 """JSONL, a JSON list, a list inside an object, and a lone object."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from prolora.dataset.container import Frame, in_blocks, open_text
-from prolora.dataset.element import ROW_LIMIT, Block, Element, Lines, Parsed, Unit, printable, text_of, too_long
+from prolora.dataset.container import Frame, open_text
+from prolora.dataset.element import ROW_LIMIT, Element, Flaws, printable, text_of, too_long
 from prolora.dataset.json_window import Window
 
-READ = 4 << 20
 PEEK_LINES = 20  # looked at to tell JSONL from JSON
-PEEK = 1 << 20  # bytes of them
+PEEK = 1 << 20  # bytes read at a time
 # A list under one of these names holds the turns of one conversation, not rows.
 TURNS = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "history", "turns"})
 
@@ -23,39 +22,28 @@ class JsonLines:
     """One JSON object a line."""
 
     path: Path
-    unit: Unit = "line"
     name: str = "JSONL"
-    evidence: tuple[str, ...] = ("One JSON value a line: JSONL.",)
-    frame: Frame = field(default=Frame("jsonl"))
+    evidence: Sequence[str] = ("One JSON value a line: JSONL.",)
+    frame: Frame = field(default=Frame())
 
-    def blocks(self) -> Iterator[tuple[Block, int]]:
-        first, kept, done = 1, b"", 0
+    def rows(self) -> Iterator[Element]:
+        flaws = Flaws()
         with open_text(self.path) as file:
-            while data := file.read(READ):
-                done += len(data)
-                whole, line_end, rest = (kept + data).rpartition(b"\n")
-                if line_end:
-                    yield Lines(first, whole), done - len(rest)
-                    first += whole.count(b"\n") + 1
-                kept = rest
-                if len(kept) > ROW_LIMIT:
-                    yield Parsed((too_long(first, kept),)), done
-                    kept, passed = _after_line(file)
-                    done += passed
-                    first += 1
-        if kept.strip():
-            yield Lines(first, kept), done
+            for number in count(1):
+                line = file.readline(ROW_LIMIT + 1)
+                if not line:
+                    return
+                if len(line) > ROW_LIMIT and not line.endswith(b"\n"):
+                    yield too_long(number, line)
+                    _pass_line(file)
+                elif bare := line.strip(b" \t\r\n"):
+                    yield flaws.element(bare, number)
 
 
-def _after_line(file: BinaryIO) -> tuple[bytes, int]:
-    """Pass over the rest of a line; what follows it of the last read, and how much was read."""
-    passed = 0
-    while data := file.read(READ):
-        passed += len(data)
-        _, line_end, rest = data.partition(b"\n")
-        if line_end:
-            return rest, passed
-    return b"", passed
+def _pass_line(file: BinaryIO) -> None:
+    """To the end of a line, without holding it."""
+    while (piece := file.readline(PEEK)) and not piece.endswith(b"\n"):
+        pass
 
 
 @dataclass
@@ -65,26 +53,19 @@ class JsonDocument:
     path: Path
     file_name: str
     name: str = "JSON"
-    unit: Unit = "line"
-    frame: Frame = field(default=Frame("json", b"[\n", b",\n", b"\n]\n"))
-    found: list[str] = field(default_factory=list)
+    frame: Frame = field(default=Frame(b"[\n", b",\n", b"\n]\n"))
+    evidence: Sequence[str] = ()
 
-    @property
-    def evidence(self) -> tuple[str, ...]:
-        return tuple(self.found)
-
-    def blocks(self) -> Iterator[tuple[Block, int]]:
+    def rows(self) -> Iterator[Element]:
         with open_text(self.path) as file:
-            for block in in_blocks(self._rows(Window(file, self.file_name))):
-                yield block, file.tell()
+            yield from self._rows(Window(file, self.file_name))
 
     def _rows(self, window: Window) -> Iterator[Element]:
-        self.found.clear()
         what = "object"
         if window.take("["):
             what = "list"
             yield from _listed(window)
-            self.found.append("One list over the whole file: JSON.")
+            self.evidence = ("One list over the whole file: JSON.",)
         else:
             yield from self._wrapped(window)
         if window.peek():
@@ -112,9 +93,9 @@ class JsonDocument:
         if rows_in:
             others = [printable(name) for name in members if name != rows_in]
             beside = f" Beside it stood, not used: {', '.join(others)}." if others else ""
-            self.found.append(f"A list under “{printable(rows_in)}” in one object: JSON.{beside}")
+            self.evidence = (f"A list under “{printable(rows_in)}” in one object: JSON.{beside}",)
         else:
-            self.found.append("One object over the whole file: JSON with a single row.")
+            self.evidence = ("One object over the whole file: JSON with a single row.",)
             yield Element(start, members, json.dumps(members).encode())
 
 
@@ -124,7 +105,6 @@ def _name(window: Window) -> str:
         raise window.broken("A field has no name in quotes")
     if not window.take(":"):
         raise window.broken("There is no colon after a field's name")
-    window.peek()
     return name
 
 

@@ -75,7 +75,7 @@ def read(path: Path, mapping: Mapping | None = None) -> Report:
 
 def _open(path: Path) -> tuple[Container, Iterable[Element]]:
     container = open_file(path)
-    found = (element for block, _ in container.blocks() for element in block.elements())
+    found = container.rows()
     first = next(found, None)
     if first is None:
         raise DatasetError(f"{path.name} holds an empty list or table. Choose a file with at least one row.")
@@ -99,7 +99,7 @@ def _look(container: Container, found: Iterable[Element]) -> Look:
                 first_rows.append(json.loads(printable(json.dumps(element.value, ensure_ascii=False))))
     if not columns:
         raise DatasetError("The rows of this file are not objects with named fields. Write each as an object.")
-    return Look(container.name, container.evidence, dict(columns), guess(columns), tuple(first_rows), rows)
+    return Look(container.name, tuple(container.evidence), dict(columns), guess(columns), tuple(first_rows), rows)
 
 
 def _report(container: Container, found: Iterable[Element], mapping: Mapping) -> Report:
@@ -114,7 +114,7 @@ def _report(container: Container, found: Iterable[Element], mapping: Mapping) ->
     return Report(
         mapping=mapping,
         container=container.name,
-        evidence=container.evidence,
+        evidence=tuple(container.evidence),
         frame=container.frame,
         rows=tuple(rows),
         rejects=tuple(rejects),

@@ -2,14 +2,14 @@
 
 import csv
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from prolora.dataset.container import Frame, in_blocks, open_text
-from prolora.dataset.element import ROW_LIMIT, Block, Element, Unit, printable, text_of, too_long
+from prolora.dataset.container import Frame, open_text
+from prolora.dataset.element import ROW_LIMIT, Element, printable, text_of, too_long
 from prolora.errors import DatasetError
 
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
@@ -57,14 +57,16 @@ class Records:
         return csv.reader(self._lines(), delimiter=self.delimiter, strict=True)
 
     def _lines(self) -> Iterator[str]:
+        size = 0
         while True:
             line = self._again.popleft() if self._again else self.file.readline(ROW_LIMIT)
             if not line and self._used:
                 raise _OpenQuote
             if not line:
                 return
+            size = len(line) + (size if self._used else 0)
             self._used.append(line)
-            if len(self._used) > RECORD_LINES or sum(map(len, self._used)) > ROW_LIMIT:
+            if len(self._used) > RECORD_LINES or size > ROW_LIMIT:
                 raise _OpenQuote
             yield text_of(line)
 
@@ -81,26 +83,16 @@ class Table:
     path: Path
     file_name: str
     delimiter: str
-    unit: Unit = "line"
-    found: list[str] = field(default_factory=list)
-    head: bytes = b""
+    evidence: Sequence[str] = ()
+    frame: Frame = field(default=Frame())
 
     @property
     def name(self) -> str:
         return "TSV" if self.delimiter == "\t" else "CSV"
 
-    @property
-    def evidence(self) -> tuple[str, ...]:
-        return tuple(self.found)
-
-    @property
-    def frame(self) -> Frame:
-        return Frame(self.name.lower(), self.head)
-
-    def blocks(self) -> Iterator[tuple[Block, int]]:
+    def rows(self) -> Iterator[Element]:
         with open_text(self.path) as file:
-            for block in in_blocks(self._rows(Records(file, self.delimiter))):
-                yield block, file.tell()
+            yield from self._rows(Records(file, self.delimiter))
 
     def _rows(self, records: Records) -> Iterator[Element]:
         found = iter(records)
@@ -112,21 +104,19 @@ class Table:
             raise DatasetError(f"The header of {self.file_name}, line {line}, {cells}.")
         header = is_header(cells)
         names = [cell.strip() for cell in cells] if header else [f"column {i}" for i in range(1, len(cells) + 1)]
-        self.head = raw + b"\n" if header else b""
-        self.found[:] = [
+        self.frame = Frame(raw + b"\n" if header else b"")
+        told = (
             f"{len(names)} fields divided by {DELIMITERS[self.delimiter]}: {self.name}.",
             f"The first row names them: {', '.join(map(printable, names))}."
             if header
             else "The first row is no header, so the fields are named by their place.",
-        ]
+        )
         cut = 0
         for line, raw, cells in found if header else (first, *found):
             cut += not isinstance(cells, str) and any(len(cell) == EXCEL_CELL for cell in cells)
             yield _element(line, raw, cells, names)
-        if cut:
-            self.found.append(
-                f"{cut} rows hold a text of exactly {EXCEL_CELL:,} characters, where Excel cuts; look at their ends."
-            )
+        excel = f"{cut} rows hold a text of exactly {EXCEL_CELL:,} characters, where Excel cuts; look at their ends."
+        self.evidence = (*told, excel) if cut else told
 
 
 def _element(line: int, raw: bytes, cells: list[str] | str, names: list[str]) -> Element:

@@ -79,26 +79,10 @@ def test_the_alpaca_input_stands_under_the_instruction(path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "form", "fields"),
     [
-        (
-            "instruction input output",
-            "alpaca",
-            alpaca("instruction", "input", "output"),
-        ),
-        (
-            "instruction input response output",
-            "alpaca",
-            alpaca("instruction", "input", "output"),
-        ),
-        (
-            "question answer",
-            "alpaca",
-            alpaca("question", "", "answer"),
-        ),
-        (
-            "Instruction Response",
-            "alpaca",
-            alpaca("Instruction", "", "Response"),
-        ),
+        ("instruction input output", "alpaca", alpaca("instruction", "input", "output")),
+        ("instruction input response output", "alpaca", alpaca("instruction", "input", "output")),
+        ("question answer", "alpaca", alpaca("question", "", "answer")),
+        ("Instruction Response", "alpaca", alpaca("Instruction", "", "Response")),
         ("prompt completion", "prompt-completion", {"prompt": "prompt", "completion": "completion"}),
         ("id messages", "messages", {"messages": "messages"}),
         ("id conversations", "sharegpt", {"conversations": "conversations", "system": ""}),
