@@ -19,7 +19,7 @@ SHORT, LONG = 10, 200  # sweeps of every start, and of the best one
 ENOUGH = 1e-4  # a sweep that takes off less of the error than this part is the last
 SEEDS = (1, 2)
 NOISE = 1e-2  # of the ranks that a LoRA of fewer ranks leaves empty
-TRUSTED = 1e-12  # part of the largest eigenvalue below which one is rounding
+TRUSTED = 1e-12  # part of the whole below which an eigenvalue is rounding
 
 
 @dataclass(frozen=True)
@@ -103,15 +103,16 @@ def _last(fits: Iterator[Fit], most: int) -> Fit:
 
 def _solve(gram: Tensor, wanted: Tensor, u: int, sharing: Sharing) -> Factor:
     """Minimise tr(X' G X) - 2 tr(X' C) over X = [X_u; copies of X_0], for G (r, r) and C (r, width)."""
-    inverse = _inverse(gram[:u, :u])
+    rounding = TRUSTED * float(torch.linalg.norm(gram))
+    inverse = _inverse(gram[:u, :u], rounding)
     carried = inverse @ gram[:u, u:]
     reduced = gram[u:, u:] - gram[u:, :u] @ carried
-    chunk = _chunk(reduced, fold(wanted[u:] - carried.T @ wanted[:u], sharing), sharing)
+    chunk = _chunk(reduced, fold(wanted[u:] - carried.T @ wanted[:u], sharing), sharing, rounding)
     shared = unfold(wanted.new_empty(0, sharing.width), chunk, sharing)
     return Factor(inverse @ (wanted[:u] - gram[:u, u:] @ shared), chunk, sharing)
 
 
-def _chunk(gram: Tensor, folded: Tensor, sharing: Sharing) -> Tensor:
+def _chunk(gram: Tensor, folded: Tensor, sharing: Sharing, rounding: float) -> Tensor:
     """The chunk; a column of it that the last copies have no room for sums over fewer of them."""
     chunk, sums = torch.empty_like(folded), torch.zeros_like(gram)
     for copy in range(sharing.shares if sharing.ranks else 0):
@@ -119,7 +120,7 @@ def _chunk(gram: Tensor, folded: Tensor, sharing: Sharing) -> Tensor:
         sums = sums + gram.roll((back, back), dims=(0, 1))
         columns = slice(_room(sharing, copy + 1), _room(sharing, copy))
         if columns.start < columns.stop:
-            chunk[:, columns] = _inverse(sums) @ folded[:, columns]
+            chunk[:, columns] = _inverse(sums, rounding) @ folded[:, columns]
     return chunk
 
 
@@ -129,8 +130,9 @@ def _room(sharing: Sharing, copy: int) -> int:
     return min(max(sharing.width - copy * width, 0), width) if copy < sharing.shares else 0
 
 
-def _inverse(gram: Tensor) -> Tensor:
-    inverse: Tensor = torch.linalg.pinv(gram, rtol=TRUSTED, hermitian=True)
+def _inverse(gram: Tensor, rounding: float) -> Tensor:
+    """Without eigenvalues up to `rounding`: what is left of a matrix by subtraction may be nothing else."""
+    inverse: Tensor = torch.linalg.pinv(gram, atol=rounding, rtol=TRUSTED, hermitian=True)
     return inverse
 
 
