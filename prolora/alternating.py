@@ -1,9 +1,9 @@
 """The PRoLoRA factors nearest to a product of two thin ones, by alternating least squares.
 
 With B fixed, ||B A - T|| falls apart by column: the columns c, c + w, c + 2w, ... of A hang together, because one
-column of the chunk A_0 stands in all of them, and they hang on no others. A_u is eliminated first, which leaves one
-(R, R) system for all columns of the chunk that stand in equally many copies. B is solved alike, transposed. T is
-never formed: only products with its thin factors are.
+column of the chunk A_0 stands in all of them, and they hang on no others. What A_u reaches is projected out first,
+which leaves one system for all columns of the chunk that stand in equally many copies. B is solved alike, transposed.
+T is never formed: only its thin factors are, in the few coordinates that B or A and they span.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SHORT, LONG = 10, 200  # sweeps of every start, and of the best one
 ENOUGH = 1e-4  # a sweep that takes off less of the error than this part is the last
 SEEDS = (1, 2)
 NOISE = 1e-2  # of the ranks that a LoRA of fewer ranks leaves empty
-TRUSTED = 1e-12  # part of the whole below which an eigenvalue is rounding
+TRUSTED = 1e-12  # part of the whole up to which a singular value is rounding
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,15 @@ def sweeps(target: Product, b: Factor, layout: Layout) -> Iterator[Fit]:
     """Solve A for B and B for A in turn, for ever; the error never rises but for rounding."""
     sharing_a, u = layout.a(target.a.shape[1]), layout.setting.u
     for count in range(1, LONG + 1):
-        full = b.full
-        a = _solve(full @ full.T, (full @ target.b) @ target.a, u, sharing_a)
-        full = a.full
-        b = _solve(full @ full.T, (full @ target.a.T) @ target.b.T, u, b.sharing)
+        a = _solve(*_thin(b.full, target.b, target.a), u, sharing_a)
+        b = _solve(*_thin(a.full, target.a.T, target.b.T), u, b.sharing)
         yield Fit(a, b, relative_error(target, a.full, b.full), count)
+
+
+def _thin(full: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """full.T and left @ right in the few coordinates that their columns span."""
+    rank, thin = len(full), torch.linalg.qr(torch.cat([full.T, left], dim=1)).R
+    return thin[:, :rank], thin[:, rank:] @ right
 
 
 def relative_error(target: Product, a: Tensor, b: Tensor) -> float:
@@ -101,26 +105,29 @@ def _last(fits: Iterator[Fit], most: int) -> Fit:
     return best
 
 
-def _solve(gram: Tensor, wanted: Tensor, u: int, sharing: Sharing) -> Factor:
-    """Minimise tr(X' G X) - 2 tr(X' C) over X = [X_u; copies of X_0], for G (r, r) and C (r, width)."""
-    rounding = TRUSTED * float(torch.linalg.norm(gram))
-    inverse = _inverse(gram[:u, :u], rounding)
-    carried = inverse @ gram[:u, u:]
-    reduced = gram[u:, u:] - gram[u:, :u] @ carried
-    chunk = _chunk(reduced, fold(wanted[u:] - carried.T @ wanted[:u], sharing), sharing, rounding)
+def _solve(reach: Tensor, wanted: Tensor, u: int, sharing: Sharing) -> Factor:
+    """Minimise ||reach X - wanted|| over X = [X_u; copies of X_0], for reach (q, r) and wanted (q, width).
+
+    Whatever X_u reaches is taken out first; then the chunk is solved for alone, and X_u takes what is left.
+    """
+    small = TRUSTED * float(torch.linalg.norm(reach))
+    own, rest = reach[:, :u], reach[:, u:]
+    outside = torch.eye(len(reach), dtype=reach.dtype) - _onto(own, small)
+    chunk = _chunk(outside @ rest, outside @ wanted, sharing, small)
     shared = unfold(wanted.new_empty(0, sharing.width), chunk, sharing)
-    return Factor(inverse @ (wanted[:u] - gram[:u, u:] @ shared), chunk, sharing)
+    return Factor(_least_squares(own, wanted - rest @ shared, small), chunk, sharing)
 
 
-def _chunk(gram: Tensor, folded: Tensor, sharing: Sharing, rounding: float) -> Tensor:
-    """The chunk; a column of it that the last copies have no room for sums over fewer of them."""
-    chunk, sums = torch.empty_like(folded), torch.zeros_like(gram)
-    for copy in range(sharing.shares if sharing.ranks else 0):
-        back = -sharing.step * copy
-        sums = sums + gram.roll((back, back), dims=(0, 1))
-        columns = slice(_room(sharing, copy + 1), _room(sharing, copy))
-        if columns.start < columns.stop:
-            chunk[:, columns] = _inverse(sums, rounding) @ folded[:, columns]
+def _chunk(reach: Tensor, wanted: Tensor, sharing: Sharing, small: float) -> Tensor:
+    """The chunk; a column of it that the last copies have no room for answers for fewer of them."""
+    chunk, width = wanted.new_empty(sharing.chunk), sharing.chunk[1]
+    for copies in range(1, sharing.shares + 1 if sharing.ranks else 1):
+        start, stop = _room(sharing, copies), _room(sharing, copies - 1)
+        if start < stop:
+            # reach roll(x) = (reach rolled back) x, so that all copies of a column are one taller system.
+            rolled = [reach.roll(-sharing.step * copy, dims=1) for copy in range(copies)]
+            held = [wanted[:, copy * width + start : copy * width + stop] for copy in range(copies)]
+            chunk[:, start:stop] = _least_squares(torch.cat(rolled), torch.cat(held), small)
     return chunk
 
 
@@ -130,10 +137,17 @@ def _room(sharing: Sharing, copy: int) -> int:
     return min(max(sharing.width - copy * width, 0), width) if copy < sharing.shares else 0
 
 
-def _inverse(gram: Tensor, rounding: float) -> Tensor:
-    """Without eigenvalues up to `rounding`: what is left of a matrix by subtraction may be nothing else."""
-    inverse: Tensor = torch.linalg.pinv(gram, atol=rounding, rtol=TRUSTED, hermitian=True)
-    return inverse
+def _least_squares(system: Tensor, wanted: Tensor, small: float) -> Tensor:
+    """The shortest solution, without the directions that the system reaches by no more than `small`."""
+    solution: Tensor = torch.linalg.pinv(system, atol=small, rtol=0.0) @ wanted
+    return solution
+
+
+def _onto(system: Tensor, small: float) -> Tensor:
+    """The projection onto what the system reaches."""
+    left, sizes, _ = torch.linalg.svd(system, full_matrices=False)
+    basis: Tensor = left[:, sizes > small]
+    return basis @ basis.T
 
 
 def _by_importance(target: Product) -> Product:

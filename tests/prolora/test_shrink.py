@@ -53,7 +53,7 @@ def problems(draw: st.DrawFn) -> tuple[Product, Layout, Factor]:
 @given(problems())
 def test_the_error_never_rises_from_sweep_to_sweep(problem: tuple[Product, Layout, Factor]) -> None:
     target, layout, start = problem
-    # Squared, as the sweeps minimise it: to 1e-9, since Gram matrices have half of float64's digits.
+    # Squared, as the sweeps minimise it.
     errors = [fit.error**2 for fit in islice(sweeps(target, start, layout), 6)]
     assert errors[0] <= 1 + 1e-9  # no update at all has the error 1
     assert all(after <= before + 1e-9 for before, after in pairwise(errors))
