@@ -8,6 +8,7 @@ from typing import Any
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers
 from peft.utils import (
     TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING,
+    AuxiliaryTrainingWrapper,
     get_quantization_kwargs,
 )
 from torch import Tensor, nn
@@ -75,17 +76,23 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
-        """Hand `adapter_names`, one a row of the batch, past the model's own forward to our layers."""
+        """Hand `adapter_names`, one a row of the batch, past the model's own forward to what has adapters."""
         names = kwargs.pop("adapter_names", None)
         if names is None:
             yield
             return
         self._check_adapter_names(names)
-        if (kwargs.get("num_beams") or 1) > 1:
-            names = [name for name in names for _ in range(kwargs["num_beams"])]
-        hook = partial(_add_adapter_names, names=names)
-        layers = [module for module in self.modules() if isinstance(module, ProloraLinear)]
-        handles = [layer.register_forward_pre_hook(hook, with_kwargs=True) for layer in layers]
+        beams = [name for name in names for _ in range(kwargs.get("num_beams") or 1)]
+        # What an encoder reads is not repeated for every beam.
+        encodes = self.get_model_config(self.model).get("is_encoder_decoder", False)
+        encoder = set(self.model.get_encoder().modules()) if encodes else set()
+        handles = [
+            module.register_forward_pre_hook(
+                partial(_add_adapter_names, names=names if module in encoder else beams), with_kwargs=True
+            )
+            for module in self.modules()
+            if isinstance(module, (ProloraLinear, AuxiliaryTrainingWrapper))
+        ]
         try:
             yield
         finally:

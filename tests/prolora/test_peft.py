@@ -13,6 +13,7 @@ import torch
 from peft import AutoPeftModelForCausalLM, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from torch import nn
+from transformers import T5Config, T5ForConditionalGeneration
 from transformers.pytorch_utils import Conv1D
 
 from prolora.base_models import find
@@ -131,6 +132,31 @@ def test_beams_of_a_mixed_batch_stay_with_their_adapters(load: Load) -> None:
     for row, name in enumerate(["two", "one"]):
         model.set_adapter(name)
         assert torch.equal(mixed[row], model.generate(input_ids=TOKENS, **options)[row])
+
+
+def test_an_encoder_that_beams_do_not_repeat_takes_the_names_as_they_are() -> None:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    base = T5ForConditionalGeneration(T5Config(**shape, decoder_start_token_id=0))
+    chosen = config(r=6, u=2, m=2, n=2, task_type="SEQ_2_SEQ_LM", target_modules=["q", "wi"])
+    model = get_peft_model(base, chosen, adapter_name="one").eval()
+    model.add_adapter("two", chosen)
+    options = {"max_new_tokens": 4, "num_beams": 2, "do_sample": False}
+    mixed = model.generate(input_ids=TOKENS, adapter_names=["two", "one"], **options)
+    for row, name in enumerate(["two", "one"]):
+        model.set_adapter(name)
+        assert torch.equal(mixed[row], model.generate(input_ids=TOKENS, **options)[row])
+
+
+def test_one_batch_mixes_the_modules_that_adapters_save_whole(load: Load) -> None:
+    model = get_peft_model(load(), config(modules_to_save=["lm_head"]), adapter_name="one")
+    model.add_adapter("two", config(modules_to_save=["lm_head"]))
+    with torch.no_grad():
+        model.base_model.model.lm_head.modules_to_save["two"].weight.mul_(2)
+    mixed = logits(model.eval(), adapter_names=["two", "__base__"])
+    torch.testing.assert_close(mixed[1], logits(load())[1], rtol=1e-4, atol=1e-4)
+    model.set_adapter("two")
+    torch.testing.assert_close(mixed[0], logits(model)[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
