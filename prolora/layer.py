@@ -201,8 +201,9 @@ class ProloraLinear(nn.Module, ProloraLayer):
 
     def _updated(self, result: Tensor, x: Tensor, adapter_name: str) -> Tensor:
         """result + scaling * B A dropout(x)."""
-        # A compiler sees through plain operations, and finds their backward pass by itself.
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        # A compiler sees through plain operations, and finds their backward pass by itself. Reentrant checkpointing
+        # trains without gradients first, and must drop the same numbers when it comes again with them.
+        if (self.training or torch.is_grad_enabled()) and not torch.compiler.is_compiling():
             return update(result, x, self._stored(adapter_name), self._terms(adapter_name))
         return result + self._update(x, adapter_name).to(result.dtype)
 

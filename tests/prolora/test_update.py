@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from prolora.peft import ProloraConfig, ProloraLinear
 
@@ -45,6 +46,15 @@ def test_dropout_keeps_the_mean_and_drops_the_same_numbers_backwards() -> None:
     assert 0.48 < (gradient == 0).double().mean() < 0.52
     dropped = (gradient != 0).double() * 2 @ layer.get_delta_weight("default").T
     torch.testing.assert_close(update, dropped, rtol=1e-5, atol=1e-5)
+
+
+def test_reentrant_checkpointing_drops_the_same_numbers_when_it_comes_again() -> None:
+    layer, answers = layer_of(r=4, u=1, m=3, n=3, lora_dropout=0.5), []
+    layer.register_forward_hook(lambda *call: answers.append(call[2].detach()))
+    x = torch.randn(5, 23, dtype=torch.float64, requires_grad=True)
+    checkpoint(layer, x, use_reentrant=True).sum().backward()
+    first, again = answers
+    assert torch.equal(first, again)
 
 
 def test_under_autocast_the_answer_has_the_type_of_the_base() -> None:
