@@ -1,11 +1,13 @@
 """The configuration that PEFT saves beside a PRoLoRA adapter."""
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from peft import PeftConfig, PeftType
 
-from prolora.adapter_file import FORMAT
+from prolora.adapter_file import CONFIG, FORMAT
 from prolora.errors import PlanError
 from prolora.layout import Axis, Layout, of_pattern
 from prolora.plan import Setting
@@ -96,6 +98,13 @@ class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
     def to_dict(self) -> dict[str, Any]:
         """What is saved; sets in order, so that equal adapters are equal files with equal content hashes."""
         return {key: sorted(value) if isinstance(value, set) else value for key, value in super().to_dict().items()}
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """As PEFT does, but with patterns in the order they have, which PEFT sorts: the first that matches counts."""
+        super().save_pretrained(str(save_directory), **kwargs)
+        path = Path(save_directory) / CONFIG
+        ordered = {"setting_pattern": self.setting_pattern, "alpha_pattern": self.alpha_pattern}
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | ordered, indent=2))
 
     @property
     def setting(self) -> Setting:

@@ -43,7 +43,7 @@ def write_adapter(
     folder: Path, config: dict[str, Any], tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
 ) -> None:
     """The two files; `about` goes into the metadata of the second."""
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))
+    (folder / CONFIG).write_text(json.dumps(config, indent=2))  # unsorted: the first pattern that matches counts
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     # Not save_file: it leaves a file that only its owner can read, and servers run as somebody else.
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(whole, metadata={"format": "pt", **(about or {})}))

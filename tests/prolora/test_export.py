@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from prolora.adapter_file import AdapterError
 from prolora.export import content_hash, to_lora
@@ -124,3 +124,19 @@ def test_a_spoilt_adapter_is_refused_and_leaves_nothing(load: Load, tmp_path: Pa
     with pytest.raises(AdapterError, match=words):
         to_lora(source, tmp_path / "out" / "lora")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_patterns_keep_their_order_from_file_to_file_since_the_first_counts(tmp_path: Path) -> None:
+    patterns = {"v_proj": 3.0, "up_proj": 5.0, ".*_proj": 9.0}
+    settings = {"v_proj": {"r": 8}, ".*_proj": {"r": 4, "u": 0}}
+    config = ProloraConfig(r=8, u=1, m=2, n=2, alpha_pattern=patterns, setting_pattern=settings)
+    config.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert list(saved["alpha_pattern"].items()) == list(patterns.items())
+    assert list(saved["setting_pattern"].items()) == list(settings.items())
+    shapes = {"A_u": (1, 6), "A_0": (7, 3), "B_u": (4, 1), "B_0": (2, 7)}
+    tensors = {f"v_proj.prolora_{part}": torch.ones(shape) for part, shape in shapes.items()}
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    exported = json.loads((to_lora(tmp_path, tmp_path / "lora") / "adapter_config.json").read_text())
+    assert list(exported["alpha_pattern"].items()) == list(patterns.items())
+    assert list(exported["rank_pattern"].items()) == [("v_proj", 8), (".*_proj", 4)]
