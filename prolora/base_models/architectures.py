@@ -111,16 +111,18 @@ def _only_attention_bias(config: Config) -> Config:
 
 
 def mistral(config: Config) -> Shapes:
-    return llama(_plain(config))
+    return llama(_plain(_with(config, num_key_value_heads=8)))
 
 
 def qwen2(config: Config) -> Shapes:
+    config = _with(config, num_key_value_heads=32)
     more = sum(each.outputs for each in attention(config) if each.name in ATTENTION)
     return llama(_plain(config), more=more)
 
 
 def qwen3(config: Config) -> Shapes:
     """Queries and keys are normalised head by head."""
+    config = _with(config, num_key_value_heads=32, head_dim=128)
     return llama(_only_attention_bias(config), more=2 * config.head)
 
 
@@ -131,24 +133,25 @@ def olmo2(config: Config) -> Shapes:
 
 
 def smollm3(config: Config) -> Shapes:
-    return llama(config, tied=True)
+    return llama(_with(config, num_key_value_heads=4), tied=True)
 
 
 def gemma(config: Config) -> Shapes:
-    return llama(_with_head(_only_attention_bias(config), 256), tied=True)
+    return llama(_with(_only_attention_bias(config), num_key_value_heads=16, head_dim=256), tied=True)
 
 
 def gemma2(config: Config) -> Shapes:
-    return llama(_with_head(_only_attention_bias(config), 256), tied=True, norms=4)
+    return llama(_with(_only_attention_bias(config), num_key_value_heads=4, head_dim=256), tied=True, norms=4)
 
 
 def gemma3(config: Config) -> Shapes:
-    config = _with_head(_only_attention_bias(config), 256)
+    config = _with(_only_attention_bias(config), num_key_value_heads=4, head_dim=256)
     return llama(config, tied=True, norms=4, more=2 * config.head)
 
 
-def _with_head(config: Config, width: int) -> Config:
-    return Config({"head_dim": width} | dict(config.fields), config.file)
+def _with(config: Config, **absent: int) -> Config:
+    """What transformers gives to fields that are absent; one that is null stays so."""
+    return Config({**absent, **config.fields}, config.file)
 
 
 def phi(config: Config) -> Shapes:
@@ -185,6 +188,7 @@ def gpt_neox(config: Config) -> Shapes:
 
 
 def starcoder2(config: Config) -> Shapes:
+    config = _with(config, num_key_value_heads=2)
     hidden, inner, layers = config.hidden, config.number("intermediate_size"), config.layers
     linears = (*attention(config), Linear("c_fc", hidden, inner), Linear("c_proj", inner, hidden))
     other = 2 * hidden * (2 * layers + 1)
@@ -193,6 +197,7 @@ def starcoder2(config: Config) -> Shapes:
 
 
 def mixtral(config: Config) -> Shapes:
+    config = _with(config, num_key_value_heads=8)
     hidden, layers, experts = config.hidden, config.layers, config.number("num_local_experts", 8)
     each = 3 * hidden * config.number("intermediate_size") + hidden  # an expert, and its row in the router
     other = hidden * (2 * layers + 1) + layers * experts * each
@@ -202,6 +207,7 @@ def mixtral(config: Config) -> Shapes:
 
 def qwen2_moe(config: Config) -> Shapes:
     """Every layer with experts has one more that all tokens pass, an ordinary network behind a gate of one number."""
+    config = _with(config, num_key_value_heads=16)
     sparse, hidden = _sparse(config), config.hidden
     shared = gated(hidden, config.number("shared_expert_intermediate_size", 5632), sparse)
     attends = attention(config)
@@ -213,6 +219,7 @@ def qwen2_moe(config: Config) -> Shapes:
 
 
 def qwen3_moe(config: Config) -> Shapes:
+    config = _with(config, num_key_value_heads=4)
     sparse, attends = _sparse(config), attention(config)
     other = _experts(config, sparse) + config.hidden * (2 * config.layers + 1) + 2 * config.head * config.layers
     other += bias(attends, config.layers) if config.flag("attention_bias", absent=False) else 0
@@ -224,6 +231,8 @@ def qwen3_moe(config: Config) -> Shapes:
 def _sparse(config: Config) -> int:
     """How many layers have experts."""
     step, dense = config.number("decoder_sparse_step", 1), config.fields.get("mlp_only_layers") or []
+    if not isinstance(dense, list):
+        raise BaseModelError(f"{config.file} has no usable mlp_only_layers: it must be a list of layers' numbers.")
     return sum((layer + 1) % step == 0 and layer not in dense for layer in range(config.layers))
 
 

@@ -99,7 +99,7 @@ def _whole(folder: Path) -> Shapes:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise BaseModelError(f"{path} cannot be read as JSON ({error}). Copy the file again.") from error
     if not isinstance(value, dict):
         raise BaseModelError(f"{path} does not hold a JSON object. Copy the file again.")

@@ -19,7 +19,7 @@ def read(path: Path) -> tuple[str, Shapes]:
         found = json.loads(path.read_text("utf-8"))
         shapes = _shapes(found["shapes"])
         return str(found["architecture"]), shapes
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise BaseModelError(
             f"{path} does not hold the counted shapes of a model ({error!r}). Count them again with "
             "`python -m worker.shapes FOLDER`."

@@ -121,9 +121,30 @@ def test_the_shapes_are_those_of_the_model_that_transformers_builds(kind: str, f
     assert sum(each.numel() for each in trained.parameters() if each.requires_grad) == count(setting, shapes)
 
 
+OFTEN_ABSENT = ("num_key_value_heads", "head_dim", "tie_word_embeddings")
+# More heads than any class gives to keys and values by default, so that its default shows.
+MANY_HEADS = {kind: fields | {"num_attention_heads": 64} for kind, fields in CASES if fields["hidden_size"] == 64}
+
+
+@pytest.mark.parametrize("absent", OFTEN_ABSENT)
+@pytest.mark.parametrize("kind", MANY_HEADS)
+def test_an_absent_field_has_the_value_that_transformers_gives_it(kind: str, absent: str) -> None:
+    fields = {field: value for field, value in MANY_HEADS[kind].items() if field != absent}
+    model = built(kind, fields)
+    shapes = ARCHITECTURES[type(model).__name__](Config(fields, "config.json"))
+    assert in_the_shapes(shapes) == in_the_model(model)
+    assert shapes.base_parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
 def test_every_architecture_of_the_table_is_compared() -> None:
     kinds = {kind for kind, _ in CASES}
     assert {type(built(kind, next(f for k, f in CASES if k == kind))).__name__ for kind in kinds} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("layers", [1, "1", True, {"1": 1}])
+def test_layers_without_experts_are_a_list(layers: Any) -> None:
+    with pytest.raises(BaseModelError, match="mlp_only_layers"):
+        ARCHITECTURES["Qwen3MoeForCausalLM"](Config(MOE | {"mlp_only_layers": layers}, "config.json"))
 
 
 def test_a_mixture_says_that_its_experts_are_not_adapted() -> None:

@@ -137,6 +137,7 @@ def test_weights_in_several_files_are_found(folder: Path) -> None:
     [
         ("config.json", None, "no config.json"),
         ("config.json", b"{", "cannot be read as JSON"),
+        ("config.json", b"[" * 200_000, "cannot be read as JSON"),
         ("config.json", b"[]", "JSON object"),
         ("config.json", b"{}", "not known here. Known are LlamaForCausalLM"),
         ("config.json", json.dumps({**CONFIG, "architectures": ["GPT2LMHeadModel"]}).encode(), "GPT2LMHeadModel"),
