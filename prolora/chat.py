@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from jinja2 import Template, nodes
 from jinja2.ext import Extension
@@ -25,8 +25,9 @@ TEMPLATE = (Path(__file__).parent / "chat.jinja").read_text(encoding="utf-8")
 
 
 class Message(TypedDict):
-    role: str  # system, user or assistant
+    role: str  # system, user or assistant; or text, which stands alone
     content: str
+    weight: NotRequired[int]  # of an assistant turn that is not trained: 0
 
 
 @dataclass(frozen=True)

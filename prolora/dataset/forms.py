@@ -22,7 +22,7 @@ SPELLINGS = {"human": "user", "developer": "system"} | dict.fromkeys(
 # Each form's own fields, and the names that files are known to use for them, likeliest first.
 ANSWERS = ("output", "response", "answer", "completion", "target", "solution")
 KNOWN: dict[Form, dict[str, tuple[str, ...]]] = {
-    "messages": {"messages": ("messages",)},
+    "messages": {"messages": ("messages", "turns")},
     "sharegpt": {"conversations": ("conversations", "conversation"), "system": ("system",)},
     "alpaca": {
         "instruction": ("instruction", "question", "query", "problem"),
@@ -36,12 +36,30 @@ KNOWN: dict[Form, dict[str, tuple[str, ...]]] = {
 OPTIONAL = ("input", "system", "history")
 
 
-class BadRow(Exception):  # noqa: N818
-    """Why a row is left out: a code, the sentence without its “Line 48”, and the field of the file if it is one's."""
+# Code -> what the repair does to a row. None is made unless it is asked for.
+REPAIRS = {
+    "white-space": "White space around a content is left off.",
+}
 
-    def __init__(self, code: str, what: str, field: str = "") -> None:
+
+class BadRow(Exception):  # noqa: N818
+    """Why a row is left out: a code, the sentence without its “Line 48”, and the field of the file if it is one's.
+
+    `repair` is the code of the repair that would rescue the row, if there is one.
+    """
+
+    def __init__(self, code: str, what: str, field: str = "", repair: str = "") -> None:
         super().__init__(what)
-        self.code, self.field = code, field
+        self.code, self.field, self.repair = code, field, repair
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A sound row: what it says, the repairs that were made, and those that could be made."""
+
+    messages: tuple[Message, ...]
+    repaired: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,9 +101,24 @@ def _named(names: tuple[str, ...], columns: Columns[str, int]) -> str:
     return max(found, key=columns.__getitem__, default="")
 
 
-def conversation(row: dict[str, Any], mapping: Mapping) -> tuple[Message, ...]:
-    """The row as messages, or BadRow."""
-    return _READERS[mapping.form](row, mapping.fields)
+def named(value: Any) -> dict[str, Any] | None:
+    """A row as named fields, also where it is only its list of turns or only its text; None when it is neither."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, list):
+        return {"turns": value}
+    return {"text": value} if isinstance(value, str) else None
+
+
+def conversation(row: dict[str, Any], mapping: Mapping, repairs: frozenset[str] = frozenset()) -> Reading:
+    """The row as messages, mended by these repairs where it needs them, or BadRow."""
+    messages = _READERS[mapping.form](row, mapping.fields)
+    if all(message["content"].strip() == message["content"] for message in messages):
+        return Reading(messages)
+    if "white-space" not in repairs:
+        return Reading(messages, offered=("white-space",))
+    stripped: tuple[Message, ...] = tuple({**message, "content": message["content"].strip()} for message in messages)
+    return Reading(stripped, repaired=("white-space",))
 
 
 def _alpaca(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:

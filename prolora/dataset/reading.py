@@ -128,7 +128,7 @@ def _row(element: Element, mapping: Mapping) -> Row | Reject:
             raise BadRow(*element.problem)
         if not isinstance(element.value, dict):
             raise BadRow("not-an-object", "is not an object with named fields. Write it as one")
-        return Row(conversation(element.value, mapping), element.line)
+        return Row(conversation(element.value, mapping).messages, element.line)
     except BadRow as error:
         reason = printable(f"Line {element.line} {error} or leave the row out.")
         raw = printable(text_of(element.raw[:SHOWN]))
