@@ -80,12 +80,51 @@ class Dataset(Base):
     source_name: Mapped[str] = mapped_column(String(255))  # the file's name as uploaded
     source_hash: Mapped[str] = mapped_column(String(64))
     content_hash: Mapped[str] = mapped_column(String(64))  # of the canonical rows
-    form: Mapped[str] = mapped_column(String(30))  # alpaca, messages, prompt-completion
+    form: Mapped[str] = mapped_column(
+        String(30)
+    )  # alpaca, messages, sharegpt, prompt-completion, text; recipe for one made from others
     mapping: Mapped[dict[str, Any]]  # role of a field -> the file's own field name
     kept: Mapped[int]
     rejected: Mapped[int]
     held_out: Mapped[int]  # of the kept rows, those never trained on
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)  # how the file was understood, and counts by reason
+    recipe: Mapped[dict[str, Any] | None]  # for one made from others: from which, and how
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Upload(Base):
+    """A file on its way to a dataset; its files lie in a private folder named by `key`.
+
+    Whoever deletes the row stops the process that reads the file.
+    """
+
+    __tablename__ = "uploads"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    key: Mapped[str] = mapped_column(String(32), unique=True)
+    name: Mapped[str] = mapped_column(String(255))  # the file's name as uploaded
+    state: Mapped[str] = mapped_column(String(20))  # reading, ready, failed
+    choices: Mapped[dict[str, Any]]  # what the person said about how it is to be read
+    done: Mapped[float] = mapped_column(default=0.0)  # share of the file that has been read
+    rows: Mapped[int] = mapped_column(default=0)  # read so far
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    error: Mapped[str | None] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Survey(Base):
+    """Something about a dataset that takes a while to count, in the background."""
+
+    __tablename__ = "surveys"
+    __table_args__ = (UniqueConstraint("dataset_id", "kind"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(300))  # near, overlap, or lengths:<base model>
+    state: Mapped[str] = mapped_column(String(20))  # waiting, running, done, failed, stopped
+    done: Mapped[float] = mapped_column(default=0.0)  # share that has been counted
+    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    error: Mapped[str | None] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Job(Base):

@@ -7,7 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
@@ -34,6 +36,22 @@ def test_the_migrations_name_every_constraint_as_the_models_do(database_url: str
             for key in found.get_foreign_keys(table.name):
                 [twin] = [k for k in table.foreign_key_constraints if k.name == key["name"]]
                 assert key["options"].get("ondelete") == twin.ondelete
+
+
+def test_a_dataset_of_an_older_studio_is_kept_with_an_empty_report(empty_database: str) -> None:
+    with session.engine(empty_database).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(session.MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "001")
+        connection.execute(text("INSERT INTO people (id, name) VALUES (1, 'owner')"))
+        columns = "id, owner_id, name, source_name, source_hash, content_hash, form, mapping, kept, rejected, held_out"
+        values = "7, 1, 'old', 'old.csv', 'f', 'c', 'alpaca', '{}', 3, 2, 1, CURRENT_TIMESTAMP"
+        connection.execute(text(f"INSERT INTO datasets ({columns}, created_at) VALUES ({values})"))
+    session.migrate(empty_database)
+    with session.session() as s:
+        old = s.get_one(Dataset, 7)
+    assert (old.name, old.kept, old.report, old.recipe) == ("old", 3, {}, None)
 
 
 def test_migrating_makes_the_owner_and_may_be_repeated(database_url: str) -> None:
