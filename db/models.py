@@ -80,9 +80,7 @@ class Dataset(Base):
     source_name: Mapped[str] = mapped_column(String(255))  # the file's name as uploaded
     source_hash: Mapped[str] = mapped_column(String(64))
     content_hash: Mapped[str] = mapped_column(String(64))  # of the canonical rows
-    form: Mapped[str] = mapped_column(
-        String(30)
-    )  # alpaca, messages, sharegpt, prompt-completion, text; recipe for one made from others
+    form: Mapped[str] = mapped_column(String(30))  # of the file, or mixed for one made from others
     mapping: Mapped[dict[str, Any]]  # role of a field -> the file's own field name
     kept: Mapped[int]
     rejected: Mapped[int]
