@@ -14,6 +14,7 @@ import numpy as np
 import safetensors
 from safetensors import SafetensorError, safe_open
 
+from prolora.adapter_fields import check_fields
 from prolora.errors import PlanError, StudioError
 from prolora.layout import Layout, of_pattern
 from prolora.plan import Setting
@@ -71,26 +72,24 @@ class AdapterFile:
 def read(folder: Path) -> AdapterFile:
     """Raises AdapterError when the folder holds no adapter of a known method, or one that is not whole."""
     config = read_config(folder)
-    if type(config.get("lora_alpha", 1)) not in (int, float):
-        raise AdapterError(f"lora_alpha in {folder / CONFIG} must be a number, not {config['lora_alpha']!r}.")
     shapes, dtypes = header(folder / WEIGHTS)
     found = AdapterFile(config, shapes, dtypes, (folder / WEIGHTS).stat().st_size)
     if config["peft_type"] == "PROLORA":
         _check_prolora(config, shapes)
     else:
         _check_lora(found)
-    _check_finite(folder / WEIGHTS)
+    _check_numbers(folder / WEIGHTS)
     return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The adapter's configuration, if it is of a method and a version known here."""
+    """The adapter's configuration, if it is of a method and a version known here and its fields can be."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except OSError as error:
         raise AdapterError(f"There is no readable {CONFIG} in {folder}.") from error
-    except ValueError as error:
-        raise AdapterError(f"{folder / CONFIG} is not JSON: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(f"{folder / CONFIG} is not JSON: {error}. Copy it again.") from error
     method = config.get("peft_type") if isinstance(config, dict) else None
     if method not in ("PROLORA", "LORA"):
         raise AdapterError(f"{folder / CONFIG} describes an adapter of the type {method}, neither PROLORA nor LORA.")
@@ -100,6 +99,10 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"The format_version in {folder / CONFIG} is {version!r}; this prolora reads 1 to {FORMAT}. "
             "Install a newer one."
         )
+    try:
+        check_fields(config)
+    except PlanError as error:
+        raise AdapterError(f"{folder / CONFIG} cannot be: {error} Mend it, or save the adapter again.") from error
     return dict(config)
 
 
@@ -157,20 +160,34 @@ def _check_module(module: str, config: dict[str, Any], shapes: Shapes) -> None:
 
 def _check_lora(found: AdapterFile) -> None:
     shapes = found.shapes
+    if not any(map(_is_part, shapes)):
+        raise AdapterError(f"{WEIGHTS} holds no factors of a LoRA. Save the adapter again.")
     orphans = {
         key for key in shapes if key.endswith(".lora_B.weight") and key.replace(".lora_B.", ".lora_A.") not in shapes
     }
     if orphans:
         raise AdapterError(f"{min(orphans)} has no lora_A.weight beside it. Save the adapter again.")
-    if type(found.config.get("r")) is not int or found.config["r"] < 1:
-        raise AdapterError(f"{CONFIG} has no rank: r must be a whole number from 1, not {found.config.get('r')!r}.")
     for module in found.modules:
-        _check_rank(module, found)
         a, b = shapes[f"{module}.lora_A.weight"], shapes.get(f"{module}.lora_B.weight")
         if b is None:
             raise AdapterError(f"{module} lacks lora_B.weight. Save the adapter again.")
+        if min(len(a), len(b)) < 2:
+            raise AdapterError(f"{module} has factors of the shapes {a} and {b}, and a factor has two dimensions.")
+        _check_rank(module, found)
         if len(a) == len(b) == 2 and a[0] != b[1]:
             raise AdapterError(f"{module}.lora_B.weight has the shape {b}; its lora_A.weight {a} asks for (…, {a[0]}).")
+        _check_magnitude(module, found)
+
+
+def _check_magnitude(module: str, found: AdapterFile) -> None:
+    """DoRA without its lengths, or lengths without DoRA, would answer as another adapter."""
+    magnitude = next((key for key in found.shapes if key.startswith(f"{module}.lora_magnitude_vector")), None)
+    if bool(found.config.get("use_dora")) != (magnitude is not None):
+        there = "lacks" if magnitude is None else "has"
+        raise AdapterError(f"{module} {there} lora_magnitude_vector, and use_dora is {magnitude is None} in {CONFIG}.")
+    outputs = found.shapes[f"{module}.lora_B.weight"][0]
+    if magnitude and prod(found.shapes[magnitude]) != outputs:
+        raise AdapterError(f"{magnitude} has the shape {found.shapes[magnitude]}; lora_B.weight asks for ({outputs},).")
 
 
 def _check_rank(module: str, found: AdapterFile) -> None:
@@ -183,9 +200,16 @@ def _check_rank(module: str, found: AdapterFile) -> None:
         raise AdapterError(f"{module}.lora_A.weight has the shape {shape}; the configuration asks for rank {rank}.")
 
 
-def _check_finite(path: Path) -> None:
+def _is_part(key: str) -> bool:
+    """A tensor of an adapter's own, and not one of the base's that was trained whole."""
+    return "lora_" in key  # as in prolora_ too
+
+
+def _check_numbers(path: Path) -> None:
     """By the bits, since numpy has no bfloat16."""
     for name, tensor in safetensors.deserialize(path.read_bytes()):  # type: ignore[no-untyped-call]
+        if _is_part(name) and tensor["dtype"] not in EXPONENTS:
+            raise AdapterError(f"{name} holds {tensor['dtype']}; an adapter holds {', '.join(EXPONENTS)}. Save it so.")
         kind, exponent = EXPONENTS.get(tensor["dtype"], (np.uint8, 0))
         if exponent and ((np.frombuffer(tensor["data"], kind) & kind(exponent)) == exponent).any():
             raise AdapterError(f"{name} has numbers that are not finite, so the adapter cannot answer. Train it again.")

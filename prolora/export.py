@@ -27,7 +27,7 @@ def content_hash(folder: Path) -> str:
 
 def to_lora(source: Path, target: Path) -> Path:
     """Write the adapter in `source` as a plain LoRA folder; one that is a LoRA already is copied."""
-    config = read(source).config
+    config = _read(source)
     with aside(target) as folder:
         if config["peft_type"] == "LORA":
             for name in (CONFIG, WEIGHTS):
@@ -37,9 +37,20 @@ def to_lora(source: Path, target: Path) -> Path:
     return target
 
 
+def _read(source: Path) -> dict[str, Any]:
+    """The configuration; refuses the authors' checkpoints, whose lora_A and lora_B are chunks under a LoRA's names."""
+    found = read(source)
+    if any("lora_A_vec" in name for name in found.shapes):
+        raise AdapterError(
+            f"{source} is a compact checkpoint of the paper's authors' code. Make it a PRoLoRA first, by "
+            "`prolora convert` without --budget and --r."
+        )
+    return found.config
+
+
 def as_lora(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Configuration and tensors of an adapter of either method, as a plain LoRA has them."""
-    config = read(source).config
+    config = _read(source)
     tensors = load_tensors(source)
     if config["peft_type"] == "LORA":
         return config, tensors

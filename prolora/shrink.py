@@ -51,6 +51,8 @@ def to_nearest(
     config, tensors = as_lora(source)
     check_factors_alone(config)
     modules, others = by_module(tensors)
+    if idle := [name for name in modules if not scaling(config, name)]:
+        raise AdapterError(f"lora_alpha of {idle[0]} is 0, so the adapter adds nothing that another could be near to.")
     setting = wanted if isinstance(wanted, Setting) else _of_budget(wanted, modules)
     after = prolora_config(config, setting)
     found: list[ModuleError] = []

@@ -177,6 +177,18 @@ EXTRA = np.ones((2, 2), dtype=np.float32)
             "k.lora_B.weight has no lora_A.weight",
         ),
         (write_lora, lambda tensors: tensors["q.lora_A.weight"].fill(np.inf), "q.lora_A.weight has numbers"),
+        (write_lora, lambda tensors: tensors.update({"q.lora_A.weight": EXTRA[0]}), "a factor has two dimensions"),
+        (
+            write_lora,
+            lambda tensors: tensors.update({"q.lora_magnitude_vector": EXTRA}),
+            "q has lora_magnitude_vector, and use_dora is False",
+        ),
+        (write_lora, lambda tensors: [tensors.clear(), tensors.update({"x": EXTRA})], "holds no factors of a LoRA"),
+        (
+            write_adapter,
+            lambda tensors: tensors.update({"layer.prolora_A_u": np.ones((1, 6), dtype=np.int32)}),
+            "layer.prolora_A_u holds I32; an adapter holds F64",
+        ),
     ],
 )
 def test_every_command_refuses_a_file_that_is_not_whole_and_names_the_tensor(
@@ -196,12 +208,46 @@ def test_every_command_refuses_a_file_that_is_not_whole_and_names_the_tensor(
         (write_adapter, {"lora_alpha": None}, "must be a number, not None"),
         (write_lora, {"r": 8}, "q.lora_A.weight has the shape (4, 24); the configuration asks for rank 8"),
         (write_lora, {"r": None}, "r must be a whole number from 1, not None"),
+        (write_adapter, {"r": None, "setting_pattern": {"layer": {"r": 4}}}, "r must be a whole number, not None"),
+        (write_adapter, {"lora_alpha": float("nan")}, "lora_alpha must be a number, not nan"),
+        (write_adapter, {"lora_alpha": 10**400}, "and below 2^128"),
+        (write_adapter, {"rotate": "false"}, "rotate must be true or false, not 'false'"),
+        (write_adapter, {"bias": []}, "bias must be a word"),
+        (write_adapter, {"setting_pattern": [1]}, "setting_pattern must be an object"),
+        (write_adapter, {"setting_pattern": {"other": 3}}, "setting_pattern may change r, u, m, n of a module, not 3"),
+        (write_adapter, {"setting_pattern": {"(": {"u": 1}}}, "'(', which is no regular expression"),
+        (write_adapter, {"alpha_pattern": {"layer": "x"}}, "alpha_pattern of layer must be a number, not 'x'"),
+        (write_lora, {"rank_pattern": {"v": "2"}}, "rank_pattern of v must be a whole number from 1, not '2'"),
+        (write_lora, {"use_dora": True}, "q lacks lora_magnitude_vector, and use_dora is True"),
     ],
 )
 def test_every_command_refuses_a_configuration_of_other_tensors(
     command: str, write: Any, changes: dict[str, Any], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refuses(command, write(tmp_path / "adapter", **changes), words, capsys)
+
+
+@pytest.mark.parametrize("command", ["inspect", "expand", "merge", "convert"])
+def test_every_command_refuses_a_configuration_nested_beyond_reading(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_adapter(tmp_path / "adapter")
+    (folder / "adapter_config.json").write_text("[" * 100_000)
+    refuses(command, folder, "adapter_config.json is not JSON", capsys)
+
+
+@pytest.mark.parametrize("command", ["expand", "merge", "convert"])
+def test_a_checkpoint_of_the_authors_is_never_taken_for_the_lora_of_its_chunks(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_lora(tmp_path / "checkpoint", rank_pattern={})
+    rewrite(folder, lambda tensors: tensors.update({"q.lora_A_vec": EXTRA, "q.lora_B_vec": EXTRA}))
+    rewrite(folder, lambda tensors: [tensors.pop(f"v.lora_{factor}.weight") for factor in "AB"])
+    refuses(command, folder, "is a compact checkpoint of the paper's authors' code", capsys)
+
+
+def test_an_update_scaled_by_zero_has_no_nearest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refuses("convert", write_lora(tmp_path / "lora", lora_alpha=0), "lora_alpha of q is 0", capsys)
 
 
 def refuses(command: str, folder: Path, words: str, capsys: pytest.CaptureFixture[str]) -> None:
