@@ -31,7 +31,7 @@ class Facts:
         if self.budget < 1:
             raise PlanError(f"A budget must be at least 1 parameter, not {self.budget}.")
         if not 0 <= self.spread <= 0.05:
-            raise PlanError(f"The tolerance must lie between 0 and 5 %, not {self.spread:.1%}.")
+            raise PlanError(f"The tolerance must lie between 0 and 5%, not {100 * self.spread:g}%.")
         if not self.target_modules:
             object.__setattr__(self, "target_modules", self.shapes.modules)
         if set(self.target_modules) - set(self.shapes.modules):
@@ -50,10 +50,10 @@ class Facts:
 
     @property
     def rho(self) -> float:
-        """The rank of the LoRA of equal budget; whole when that LoRA lies within the tolerance."""
+        """The rank of the LoRA of equal budget; whole when that LoRA lies within the tolerance and the cap."""
         whole = round(self.budget / self.unit)
         near = abs(whole * self.unit - self.budget) <= self.spread * self.budget
-        return whole if near else self.budget / self.unit
+        return whole if near and whole * self.unit <= self.ceiling else self.budget / self.unit
 
     @property
     def ceiling(self) -> int:

@@ -242,15 +242,12 @@ def _rank_near(chosen: Method, facts: Facts) -> Setting:
 
 def _shared_near(facts: Facts) -> Setting:
     """All ranks shared: of the settings within the tolerance that whose rank is nearest to 4 rho, else the nearest."""
+    least = smallest(facts.shapes, facts.target_modules)
+    if least > facts.budget * (1 + facts.spread):
+        raise _too_small("adapter without unshared ranks", facts.budget, least)
     found = [setting for rate in usable_rates(facts.shapes, facts.target_modules) for setting in _by_rate(rate, facts)]
-    if not found:
-        raise PlanError("The target modules are too narrow to share anything. Choose LoRA, or a wider base model.")
     gaps = {setting: abs(count_shared(setting, facts.shapes, facts.target_modules) - facts.budget) for setting in found}
     nearest = min(found, key=lambda setting: gaps[setting])
-    if gaps[nearest] > facts.budget / 2:
-        raise _too_small(
-            "adapter without unshared ranks", facts.budget, count_shared(nearest, facts.shapes, facts.target_modules)
-        )
     within = [setting for setting in found if gaps[setting] <= facts.spread * facts.budget] or [nearest]
     return min(within, key=lambda each: (each.r % each.m != 0, abs(each.r - 4 * facts.rho), gaps[each]))
 
@@ -267,7 +264,7 @@ def _partly_shared_near(chosen: Method, facts: Facts) -> Setting:
     one = Setting(1, 0, 1, 1)
     rest = chosen.count(one, facts.shapes, facts.target_modules) - count_shared(one, facts.shapes, facts.target_modules)
     least = rest + smallest(facts.shapes, facts.target_modules)
-    if rest and least > facts.budget * (1 + facts.spread):
+    if rest and least > facts.budget + facts.spread * (facts.budget - rest):  # the planner spreads what it is given
         raise _too_small(chosen.title, facts.budget, least)
     return suggest(Facts(facts.shapes, facts.budget - rest, facts.target_modules)).prolora[0].setting
 

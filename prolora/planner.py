@@ -34,7 +34,7 @@ def suggest(facts: Facts) -> Suggestions:
     found, note = within(facts), _note(facts)
     if not len(found.rate):
         found = nearest_below(facts)
-        note += f" Nothing lies within {facts.spread:.1%} of the budget, so these are the nearest below it."
+        note += f" Nothing lies within {100 * facts.spread:g}% of the budget, so these are the nearest below it."
     best = found.pick(order(found, facts)[:CHOICES])
     rows = zip(best.shared.tolist(), best.unshared.tolist(), best.rate.tolist(), strict=True)
     settings = [Setting(shared + unshared, unshared, rate, rate) for shared, unshared, rate in rows]
@@ -58,15 +58,11 @@ def _refuse_the_impossible(facts: Facts) -> None:
 
 def _suggestion(setting: Setting, facts: Facts) -> Suggestion:
     parameters = count(setting, facts.shapes, facts.target_modules)
+    gap = (parameters - facts.budget) / facts.budget
     divides = facts.divided_by(setting.m)
-    return Suggestion(
-        setting=setting,
-        parameters=parameters,
-        size_bytes=bytes_of(parameters, facts.dtype),
-        reason=_reason(setting, facts.rho, divides),
-        gap=(parameters - facts.budget) / facts.budget,
-        divides=divides,
-    )
+    price = facts.rho if abs(gap) <= facts.spread else parameters / facts.unit
+    reason = _reason(setting, price, divides)
+    return Suggestion(setting, parameters, bytes_of(parameters, facts.dtype), reason, gap, divides)
 
 
 def _twin(facts: Facts) -> Suggestion:
@@ -76,28 +72,30 @@ def _twin(facts: Facts) -> Suggestion:
     parameters = count(setting, facts.shapes, facts.target_modules)
     gap = (parameters - facts.budget) / facts.budget
     size = f"{short(parameters)} parameters, {gap:+.2%} from the budget"
-    reason = f"LoRA of rank {setting.r} is the nearest in size: {size}."
+    standing = "largest within the budget" if facts.hard_cap else "nearest in size"
+    reason = f"LoRA of rank {setting.r} is the {standing}: {size}."
     return Suggestion(setting, parameters, bytes_of(parameters, facts.dtype), reason, gap, divides=True)
 
 
-def _reason(setting: Setting, rho: float, divides: bool) -> str:
-    """One sentence: what this setting is, and what the paper's runs say of its kind."""
-    share = setting.u / rho
+def _reason(setting: Setting, price: float, divides: bool) -> str:
+    """One sentence: what this setting is, and what the paper's runs say of its kind; the price is a rank of LoRA."""
+    share = setting.u / price
     if setting.u == 0:
         kind = "no rank unshared, a kind that narrowly lost to LoRA in the paper (36.82 and 36.40 against 36.89)"
     else:
-        kind = f"{setting.u} of them unshared ({share:.2g} of the LoRA rank), "
+        kind = f"{setting.u} of them unshared ({share:.3g} of the LoRA rank), "
         if 0.5 <= share <= 0.875:
             kind += "a kind that beat LoRA of equal size in the paper (37.53 against 36.89 at 20M parameters)"
         else:
-            kind += "outside the 0.5 to 0.875 that beat LoRA of equal size in the paper"
+            near = "just " if 0.5 <= round(share, 3) <= 0.875 else ""  # else the sentence would contradict itself
+            kind += f"{near}outside the 0.5 to 0.875 that beat LoRA of equal size in the paper"
     fit = (
         f"m = {setting.m} divides every width"
         if divides
         else f"m = {setting.m} leaves an overhang to cut at some widths"
     )
-    untried = "" if 2 <= setting.r / rho <= 5 else ", and the paper tried only 2 to 4 times the LoRA rank"
-    return f"Rank {setting.r} for the price of LoRA rank {rho:.3g}, {kind}; {fit}{untried}."
+    untried = "" if 2 <= setting.r / price <= 5 else ", and the paper tried only 2 to 4 times the LoRA rank"
+    return f"Rank {setting.r} for the price of LoRA rank {price:.3g}, {kind}; {fit}{untried}."
 
 
 def _note(facts: Facts) -> str:
@@ -106,6 +104,7 @@ def _note(facts: Facts) -> str:
             "Under the budget of two LoRA ranks only settings without unshared ranks exist, "
             "since one unshared rank would leave too little for a chunk with distinct rolls."
         )
-    return (
-        f"This budget buys a LoRA of rank {facts.rho:.4g}; sharing buys about four times that rank for the same size."
-    )
+    buys = f"This budget buys a LoRA of rank {round(facts.rho, 3):g}"
+    if 4 * facts.rho > MAX_RANK:
+        return f"{buys}; PRoLoRA's settings end at rank {MAX_RANK}, the highest that vLLM serves."
+    return f"{buys}; sharing buys about four times that rank for the same size."

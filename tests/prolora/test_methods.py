@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 
 from prolora.base_models import find
+from prolora.budget import THIN_SPACE, grouped
 from prolora.errors import PlanError
 from prolora.methods import METHODS, at_budget, count, method, title, unusual
 from prolora.plan import TIED, MethodName, Setting
@@ -73,6 +74,31 @@ def test_what_a_budget_cannot_buy_is_refused_with_the_least_that_could(name, lea
     with pytest.raises(BudgetTooSmall, match=f"{least:,}".replace(",", "\u2009")):
         at_budget(name, DEMO, DEMO.lora_unit())
     assert at_budget(name, DEMO, least).parameters == pytest.approx(least, rel=0.01)
+
+
+@pytest.mark.parametrize("name", get_args(MethodName))
+def test_under_its_least_a_method_is_refused_or_lies_within_the_tolerance(name) -> None:
+    least = int(refusal(name, 1).split(" has ")[1].split(".")[0].replace(THIN_SPACE, ""))
+    for budget in (least * share // 1000 for share in (500, 770, 985, 990, 991, 995, 999)):
+        if words := refusal(name, budget):
+            assert f"A budget of {grouped(budget)} parameters" in words
+            assert f"has {grouped(least)}." in words
+        else:
+            assert at_budget(name, DEMO, budget).gap <= 0.01
+
+
+def refusal(name: str, budget: int) -> str:
+    try:
+        at_budget(name, DEMO, budget)
+    except BudgetTooSmall as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", ["clora", "rolora"])
+def test_a_budget_beyond_the_highest_rank_buys_the_largest_there_is(name) -> None:
+    fit = at_budget(name, SEVEN, 2_000_000_000)
+    assert (fit.setting, fit.parameters) == (Setting(512, 0, 2, 2), 639_631_360)
 
 
 def test_a_method_that_is_not_there_is_named() -> None:

@@ -48,8 +48,14 @@ def test_the_tolerance_is_a_tenth_of_a_per_cent_or_one_per_cent_for_narrow_model
     assert Facts(SEVEN, 5_000_000).spread == 0.001
     assert Facts(DEMO, 155_648).spread == 0.01
     assert Facts(DEMO, 155_648, tolerance=0.002).spread == 0.002
-    with pytest.raises(PlanError, match="tolerance"):
-        Facts(DEMO, 155_648, tolerance=0.5)
+    for tolerance, percent in ((0.5, "50%"), (0.0504, "5.04%"), (float("nan"), "nan%")):
+        with pytest.raises(PlanError, match=f"tolerance.*not {percent}"):
+            Facts(DEMO, 155_648, tolerance=tolerance)
+
+
+def test_the_note_names_the_tolerance_as_it_is() -> None:
+    note = suggest(Facts(find("qwen2.5-0.5b").shapes, 560_100, divisible=True, tolerance=0.0005)).note
+    assert "Nothing lies within 0.05% of the budget" in note
 
 
 def test_under_two_lora_ranks_nothing_can_be_unshared_and_the_note_says_so() -> None:
@@ -72,7 +78,7 @@ def test_more_than_full_fine_tuning_is_refused() -> None:
 def test_where_nothing_lies_within_the_tolerance_the_nearest_below_is_given() -> None:
     facts = Facts(SEVEN, 2_600_003, tolerance=0.0)
     found = suggest(facts)
-    assert "nearest below" in found.note
+    assert "Nothing lies within 0% of the budget, so these are the nearest below it" in found.note
     assert found.prolora[0].parameters == max(parameters for parameters in every_count(SEVEN, facts.budget))
 
 
@@ -131,6 +137,27 @@ def test_every_suggestion_has_a_sentence_with_the_evidence() -> None:
         "m = 7 leaves an overhang to cut at some widths."
     )
     assert "narrowly lost to LoRA" in suggest(Facts(DEMO, 19_456)).prolora[0].reason
+
+
+def test_a_setting_far_below_the_budget_names_its_own_price() -> None:
+    found = suggest(Facts(SEVEN, 2_000_000_000))
+    assert found.note.startswith("This budget buys a LoRA of rank 800; PRoLoRA's settings end at rank 512")
+    assert found.prolora[0].parameters == 511 * SEVEN.lora_unit()
+    assert "Rank 512 for the price of LoRA rank 511, 510 of them unshared (0.998 " in found.prolora[0].reason
+    assert "outside the 0.5 to 0.875" in found.prolora[0].reason
+
+
+def test_under_a_hard_cap_a_lora_above_the_budget_is_not_what_it_buys() -> None:
+    found = suggest(Facts(SEVEN, 19_980_000, hard_cap=True))
+    assert found.note.startswith("This budget buys a LoRA of rank 7.997;")
+    assert found.lora.reason.startswith("LoRA of rank 7 is the largest within the budget: 17.49M parameters, -12.46%")
+
+
+@pytest.mark.parametrize(("budget", "tolerance"), [(20_100_000, None), (19_990_000, 0.0), (19_990_500, 0.0)])
+def test_a_share_that_is_called_outside_does_not_look_inside(budget: int, tolerance: float | None) -> None:
+    for each in suggest(Facts(SEVEN, budget, tolerance=tolerance)).prolora:
+        share = float(each.reason.split("unshared (")[1].split(" ")[0]) if each.setting.u else 0.0
+        assert "just outside" in each.reason or ("outside" in each.reason) != (0.5 <= share <= 0.875) or not share
 
 
 def test_a_model_too_narrow_to_share_is_refused_with_a_sentence() -> None:
