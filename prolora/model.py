@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers
 from peft.utils import (
@@ -13,7 +13,7 @@ from peft.utils import (
 )
 from torch import Tensor, nn
 
-from prolora.checks import WeightsError, check_layer, check_weights
+from prolora.checks import WeightsError, check_layer, check_some, check_weights
 from prolora.config import ProloraConfig
 from prolora.layer import ProloraLayer, ProloraLinear
 from prolora.plan import PROJECTIONS
@@ -74,6 +74,20 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(trainable[name])
 
+    @classmethod
+    def _remap_adapter_state_dict_for_load(
+        cls, model: nn.Module, config: ProloraConfig, adapter_name: str, state_dict: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """PEFT calls this with what a file has for one adapter; a file of another method would load nothing."""
+        tuner = getattr(model, "base_model", None)
+        if isinstance(tuner, cls):
+            for name, other in tuner.peft_config.items():
+                other.awaits_weights &= name == adapter_name  # the others took their settings alone from a folder
+            with _taking_back(tuner):
+                check_some(tuner, adapter_name, state_dict)
+        renamed = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+        return cast("dict[str, Tensor]", renamed)
+
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """Hand `adapter_names`, one a row of the batch, past the model's own forward to what has adapters."""
@@ -109,23 +123,25 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
 
 def _check_before_loading(model: ProloraModel, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """Torch calls this with all that is to be loaded, before any layer has taken its part."""
-    try:
+    with _taking_back(model):
         check_weights(model, state, prefix)
-    except WeightsError:
-        _take_back(model)
-        raise
     for config in model.peft_config.values():
         config.awaits_weights = False
 
 
-def _take_back(model: ProloraModel) -> None:
-    """Remove the adapters that PEFT added in order to load weights into them."""
-    for name in [name for name, config in model.peft_config.items() if config.awaits_weights]:
-        if len(model.peft_config) > 1:
-            model.delete_adapter(name)
-        else:
-            model.unload()
-            del model.peft_config[name]
+@contextmanager
+def _taking_back(model: ProloraModel) -> Iterator[None]:
+    """Remove the adapters that PEFT added in order to load weights into them, should these be refused."""
+    try:
+        yield
+    except WeightsError:
+        for name in [name for name, config in model.peft_config.items() if config.awaits_weights]:
+            if len(model.peft_config) > 1:
+                model.delete_adapter(name)
+            else:
+                model.unload()
+                del model.peft_config[name]
+        raise
 
 
 def _add_adapter_names(

@@ -20,6 +20,16 @@ def renamed(tensors: Tensors) -> None:
     tensors[KEY.replace("q_proj", "z_proj")] = tensors[KEY].clone()
 
 
+def renamed_all(tensors: Tensors) -> None:
+    for key in list(tensors):
+        tensors[key.replace("_proj", "z_proj")] = tensors.pop(key)
+
+
+def of_another_method(tensors: Tensors) -> None:
+    for key in list(tensors):
+        tensors[key.replace("prolora_", "lora_") + ".weight"] = tensors.pop(key)
+
+
 def with_nan(tensors: Tensors) -> None:
     tensors[KEY][0, 0] = torch.nan
 
@@ -29,9 +39,12 @@ def with_nan(tensors: Tensors) -> None:
     ("spoil", "words"),
     [
         (lambda tensors: tensors.pop(KEY), "The weights lack .*q_proj.prolora_A_0"),
+        (renamed_all, "The weights have .*z_proj"),
         (renamed, "The weights have .*z_proj.prolora_A_0"),
         (lambda tensors: tensors.update({KEY: tensors[KEY][:, 1:].clone()}), r"q_proj.prolora_A_0.* has the shape"),
         (with_nan, "q_proj.prolora_A_0.* not finite"),
+        (of_another_method, "The weights have no tensor of a PRoLoRA, but .*lora_A_0"),
+        (lambda tensors: tensors.clear(), "The weights have no tensor of a PRoLoRA, but none"),
     ],
 )
 def test_spoilt_weights_are_refused_before_anything_is_loaded(
@@ -55,6 +68,39 @@ def test_spoilt_weights_are_refused_before_anything_is_loaded(
     assert all(torch.equal(after[key], value) for key, value in before.items())
     assert set(model.peft_config) == {"default"}
     assert model.active_adapters == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda head: head[:, 1:].clone(), r"lm_head.* has the shape \(258, 127\)"),
+        (lambda head: head / 0, "lm_head.* not finite"),
+    ],
+)
+def test_a_spoilt_module_that_is_saved_whole_is_refused_before_anything_is_loaded(
+    load: Load, tmp_path: Path, spoil: Callable[[torch.Tensor], torch.Tensor], words: str
+) -> None:
+    get_peft_model(load(), ProloraConfig(r=8, u=1, m=3, n=3, modules_to_save=["lm_head"])).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    tensors["base_model.model.lm_head.weight"] = spoil(tensors["base_model.model.lm_head.weight"])
+    save_file(tensors, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    base = load()
+    with pytest.raises(WeightsError, match=words):
+        PeftModel.from_pretrained(base, tmp_path)
+    assert base.state_dict().keys() == load().state_dict().keys()
+
+
+def test_weights_that_are_refused_leave_an_adapter_whose_settings_alone_were_read_from_a_folder(
+    load: Load, tmp_path: Path
+) -> None:
+    get_peft_model(load(), ProloraConfig(r=8, u=1, m=3, n=3)).save_pretrained(tmp_path)
+    model = get_peft_model(load(), ProloraConfig.from_pretrained(tmp_path))
+    before = model.state_dict().keys()
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    save_file(tensors | {KEY: tensors[KEY] / 0}, tmp_path / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError):
+        model.load_adapter(tmp_path, "other")
+    assert model.state_dict().keys() == before
 
 
 def test_weights_that_are_refused_leave_the_adapter_that_was_to_take_them(load: Load, tmp_path: Path) -> None:
