@@ -124,6 +124,12 @@ class ChatTokenizer:
         pieces = _pieces(rendered.text, encoding.offsets, mask)
         return Encoded(ids, mask, truncated=len(ids) < len(encoding.ids), pieces=pieces)
 
+    def masks(self, conversations: Iterable[Iterable[Message]]) -> list[tuple[bool, ...]]:
+        """The masks that `encode` gives, of many at once: several times as fast."""
+        rendered = [render(messages, bos=self.bos, eos=self.eos) for messages in conversations]
+        encodings = self.tokenizer.encode_batch([each.text for each in rendered], add_special_tokens=False)
+        return [_mask(encoding, each.spans) for encoding, each in zip(encodings, rendered, strict=True)]
+
     def prompt(self, messages: Iterable[Message]) -> tuple[int, ...]:
         """The ids after which the assistant speaks."""
         text = render(messages, add_generation_prompt=True, bos=self.bos, eos=self.eos).text
