@@ -60,13 +60,15 @@ def _merge(chosen: argparse.Namespace) -> int:
 
 def _convert(chosen: argparse.Namespace) -> int:
     given = [number for number in NUMBERS if getattr(chosen, number) is not None]
-    if chosen.budget and given:
+    if chosen.budget is not None and given:
         raise AdapterError(f"Give --budget or --{given[0]}, not both: a budget finds r, u, m and n itself.")
-    if chosen.r is None and not chosen.budget:
+    if chosen.budget is not None:
+        return _nearly(chosen, chosen.budget)
+    if chosen.r is None:
         return _exactly(chosen)
-    if chosen.r is not None and len(given) < len(NUMBERS):
+    if len(given) < len(NUMBERS):
         raise AdapterError("Give --r, --u, --m and --n together, or a --budget.")
-    return _nearly(chosen, chosen.budget or Setting(chosen.r, chosen.u, chosen.m, chosen.n))
+    return _nearly(chosen, Setting(chosen.r, chosen.u, chosen.m, chosen.n))
 
 
 def _exactly(chosen: argparse.Namespace) -> int:

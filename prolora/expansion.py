@@ -26,6 +26,11 @@ class Sought:
     m: int | None = None
     n: int | None = None
 
+    def __post_init__(self) -> None:
+        for name, rate in (("m", self.m), ("n", self.n)):
+            if rate is not None and rate < 1:
+                raise AdapterError(f"Sharing rate {name} must be at least 1, not {rate}.")
+
 
 @dataclass(frozen=True)
 class _Miss:

@@ -35,9 +35,9 @@ def unfold(unshared: Tensor, chunk: Tensor, sharing: Sharing) -> Tensor:
 
 def _copies(chunk: Tensor, sharing: Sharing) -> list[Tensor]:
     if sharing.rotate is None:
-        return [chunk] * sharing.shares
+        return [chunk] * sharing.copies
     axis = 0 if sharing.rotate == "rank" else 1
-    return [chunk.roll(sharing.step * copy, dims=axis) for copy in range(sharing.shares)]
+    return [chunk.roll(sharing.step * copy, dims=axis) for copy in range(sharing.copies)]
 
 
 def fold(gradient: Tensor, sharing: Sharing) -> Tensor:
@@ -45,9 +45,9 @@ def fold(gradient: Tensor, sharing: Sharing) -> Tensor:
     rows, width = sharing.chunk
     hidden = sharing.along == "hidden"
     overhang = (
-        (0, width * sharing.shares - sharing.width) if hidden else (0, 0, 0, rows * sharing.shares - sharing.ranks)
+        (0, width * sharing.copies - sharing.width) if hidden else (0, 0, 0, rows * sharing.copies - sharing.ranks)
     )
-    parts = functional.pad(gradient, overhang).tensor_split(sharing.shares, dim=1 if hidden else 0)
+    parts = functional.pad(gradient, overhang).tensor_split(sharing.copies, dim=1 if hidden else 0)
     if sharing.rotate is not None:
         axis = 0 if sharing.rotate == "rank" else 1
         parts = tuple(part.roll(-sharing.step * copy, dims=axis) for copy, part in enumerate(parts))

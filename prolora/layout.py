@@ -51,6 +51,12 @@ class Sharing:
         return chunk_width(self.ranks, self.shares), self.width
 
     @property
+    def copies(self) -> int:
+        """How many copies show at all: those that lie wholly in the overhang are never made, however many there are."""
+        extent, chunk = (self.width, self.chunk[1]) if self.along == "hidden" else (self.ranks, self.chunk[0])
+        return max(chunk_width(extent, max(chunk, 1)), 1)
+
+    @property
     def step(self) -> int:
         """How far each copy is rolled past the one before it: the rolled extent divided among the copies."""
         if self.rotate is None:

@@ -54,6 +54,7 @@ def to_nearest(
     if idle := [name for name in modules if not scaling(config, name)]:
         raise AdapterError(f"lora_alpha of {idle[0]} is 0, so the adapter adds nothing that another could be near to.")
     setting = wanted if isinstance(wanted, Setting) else _of_budget(wanted, modules)
+    _check_widths(setting, modules)
     after = prolora_config(config, setting)
     found: list[ModuleError] = []
     for name, parts in modules.items():
@@ -82,6 +83,15 @@ def _stored(name: str, parts: Module, fit: Fit) -> Module:
     if MAGNITUDE in parts:
         stored[f"{name}.prolora_magnitude"] = parts[MAGNITUDE]
     return stored
+
+
+def _check_widths(setting: Setting, modules: dict[str, Module]) -> None:
+    """Beyond the widths nothing more is gained, and what has to be held has no bound."""
+    inputs = [parts["lora_A.weight"].shape[1] for parts in modules.values()]
+    outputs = [len(parts["lora_B.weight"]) for parts in modules.values()]
+    for name, most in (("r", max(inputs + outputs)), ("m", min(inputs)), ("n", min(outputs))):
+        if getattr(setting, name) > most:
+            raise AdapterError(f"{name} = {getattr(setting, name)} is more than the layers have room for: {most}.")
 
 
 def _of_budget(text: str, modules: dict[str, Module]) -> Setting:

@@ -290,6 +290,11 @@ def test_convert_finds_an_expansion_exactly_and_the_nearest_by_setting_or_budget
         (["--r", "4", "--u", "1"], "Give --r, --u, --m and --n together"),
         ([], "is not the expansion of a PRoLoRA"),
         (["--u", "1", "--m", "2", "--n", "2"], "in q the copies of a chunk differ by up to"),
+        (["--m", "0"], "Sharing rate m must be at least 1, not 0"),
+        (["--n", "-1"], "Sharing rate n must be at least 1, not -1"),
+        (["--budget", ""], "is not a budget"),
+        (["--r", "4", "--u", "1", "--m", "100000000", "--n", "2"], "m = 100000000 is more than the layers have room"),
+        (["--r", "1000000000000", "--u", "1", "--m", "2", "--n", "2"], "r = 1000000000000 is more than the layers"),
     ],
 )
 def test_convert_says_what_is_missing(

@@ -86,3 +86,11 @@ def test_a_layout_counts_what_the_formula_of_the_method_counts() -> None:
 def test_an_axis_that_is_none_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="share_along must be one of hidden, rank"):
         Layout(Setting(4, 1, 2, 2), share_along="width")
+
+
+def test_copies_that_are_cut_away_whole_are_never_made() -> None:
+    chunk = torch.arange(3.0)[:, None]
+    many, enough = Sharing(3, 6, 10**15), Sharing(3, 6, 6)
+    expected = unfold(torch.empty(0, 6), chunk, enough)
+    assert torch.equal(unfold(torch.empty(0, 6), chunk, many), expected)
+    assert torch.equal(fold(expected, many), fold(expected, enough))
