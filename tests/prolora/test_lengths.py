@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,7 @@ def test_the_bins_beyond_the_cut_off_hold_the_rows_that_are_cut(cutoff: int) -> 
     bins = lengths.histogram(cutoff)
     assert sum(each.rows for each in bins) == len(lengths.total)
     assert sum(each.rows for each in bins if each.over >= cutoff) == lengths.at(cutoff).cut
-    assert all(first.to == second.over for first, second in zip(bins, bins[1:], strict=False))
+    assert all(first.to == second.over for first, second in pairwise(bins))
 
 
 def test_some_rows_are_picked_out() -> None:
