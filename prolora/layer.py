@@ -20,7 +20,7 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
     """The stored tensors of each adapter on one layer, and the factors that they stand for."""
 
     adapter_layer_names = PARTS
-    other_param_names = ("prolora_config", "prolora_layout", "prolora_scaling", "prolora_dropout")
+    other_param_names = ("prolora_config", "prolora_layout", "prolora_scaling", "prolora_dropout", "_kept_factors")
     active_adapters: list[str]  # a property of PEFT's, whose type is not known
     prolora_magnitude: nn.ParameterDict
 
@@ -36,7 +36,7 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         self.prolora_layout: dict[str, Layout] = {}
         self.prolora_scaling: dict[str, float] = {}
         self._merged_gains: dict[str, Tensor | None] = {}  # what DoRA multiplied rows by, to take it back
-        self._kept_factors: dict[str, tuple[tuple[Any, ...], tuple[Tensor, Tensor]]] = {}
+        self._kept_factors: dict[str, tuple[tuple[Any, ...], list[Tensor], tuple[Tensor, Tensor]]] = {}
         self.frozen_peft_weight_names: dict[str, tuple[str, ...]] = {}
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
@@ -231,8 +231,10 @@ class ProloraLinear(nn.Module, ProloraLayer):
         state = (dtype, *((tensor.data_ptr(), tensor._version) for tensor in stored))
         kept = self._kept_factors.get(adapter_name)
         if kept is None or kept[0] != state:
-            kept = self._kept_factors[adapter_name] = (state, self._unfolded(adapter_name, dtype))
-        return kept[1]
+            # What they were made of is kept as well: were it freed, another tensor could come to lie in its place.
+            held = [tensor.detach() for tensor in stored]
+            kept = self._kept_factors[adapter_name] = (state, held, self._unfolded(adapter_name, dtype))
+        return kept[2]
 
     def _unfolded(self, adapter_name: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         return self.factor_a(adapter_name).to(dtype), self.factor_b(adapter_name).to(dtype)

@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -80,3 +82,24 @@ def test_kept_factors_follow_every_change_of_the_weights(part: str) -> None:
         layer.prolora_B_0["default"].data.zero_()
         layer.prolora_B_u["default"].data.zero_()
         torch.testing.assert_close(layer.eval()(x), layer.base_layer(x))
+
+
+def test_kept_factors_are_not_taken_for_those_of_a_tensor_in_the_same_place() -> None:
+    layer, x = layer_of(r=8, u=2, m=3, n=3).eval(), torch.randn(5, 23, dtype=torch.float64)
+    chunk = layer.prolora_B_0["default"]
+    with torch.no_grad():
+        for freed in range(1, 40):
+            layer(x)
+            for _ in range(freed % 5):
+                chunk.data = torch.randn_like(chunk.data)
+            update = x @ layer.get_delta_weight("default").T
+            torch.testing.assert_close(layer(x), layer.base_layer(x) + update, rtol=1e-5, atol=1e-5)
+
+
+def test_kept_factors_go_with_their_adapter() -> None:
+    layer = layer_of(r=8, u=2, m=3, n=3).eval()
+    with torch.no_grad():
+        layer(torch.randn(5, 23, dtype=torch.float64))
+        kept = [weakref.ref(tensor) for tensor in layer._factors("default", torch.float64)]
+    layer.delete_adapter("default")
+    assert [reference() for reference in kept] == [None, None]
