@@ -117,10 +117,13 @@ def layout(config: dict[str, Any], module: str) -> Layout:
 def header(path: Path) -> tuple[dict[str, Shape], tuple[str, ...]]:
     """Shape of each tensor by its name, and all dtypes, of any safetensors file; no weights are read."""
     try:
+        str(path).encode()
         with safe_open(path, framework="numpy") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
             shapes = {name: tuple(each.get_shape()) for name, each in slices.items()}
             return shapes, tuple(sorted({each.get_dtype() for each in slices.values()}))
+    except UnicodeEncodeError as error:
+        raise AdapterError(f"{path} has a name that is not UTF-8, which safetensors cannot open. Rename it.") from error
     except OSError as error:
         raise AdapterError(f"{path} cannot be read: {error}.") from error
     except SafetensorError as error:

@@ -17,18 +17,23 @@ from prolora.adapter_file import CONFIG, WEIGHTS, AdapterError
 
 @contextmanager
 def aside(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that becomes it when all went well; a dot keeps it from being served."""
-    if target.exists():
+    """A folder beside `target` that becomes it when all went well; a dot keeps it from being served.
+
+    Raises AdapterError, which names the target, for whatever the disk refuses.
+    """
+    if target.exists() or target.is_symlink():
         raise AdapterError(f"{target} exists already; nothing is ever written over. Give another folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
     folder = target.parent / f".{target.name}.{uuid4().hex}"
-    folder.mkdir()
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
         yield folder
         for path in (*folder.iterdir(), folder):
             _fsync(path)
         folder.rename(target)
         _fsync(target.parent)
+    except OSError as error:
+        raise AdapterError(f"{target} cannot be written: {error}. Make room, or give a folder that can be.") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,7 @@
 import json
+import os
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -304,6 +307,70 @@ def test_convert_says_what_is_missing(
     rewrite(lora, lambda tensors: [tensors.pop(f"v.lora_{factor}.weight") for factor in "AB"])
     assert main(["convert", str(lora), str(tmp_path / "out"), *options]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_target_that_cannot_be_written_is_named_and_nothing_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = str(write_adapter(tmp_path / "adapter"))
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    before = sorted(tmp_path.iterdir())
+    assert main(["expand", adapter, str(tmp_path / "file" / "out")]) == 2
+    assert f"{tmp_path / 'file' / 'out'} cannot be written: " in capsys.readouterr().err
+    assert main(["expand", adapter, str(tmp_path / "link")]) == 2
+    assert "link exists already" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def started(*arguments: str, **streams: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "prolora.cli", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **streams)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    source = write_adapter(tmp_path / "adapter")
+    rewrite(source, lambda tensors: tensors.update(whole=np.zeros(10_000, dtype=np.float32)))
+    before = sorted(tmp_path.iterdir())
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+
+    process = started("expand", str(source), str(tmp_path / "out"), preexec_fn=fill)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert errors.startswith(f"{tmp_path / 'out'} cannot be written: ")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_interrupted_command_says_so_without_a_traceback(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "adapter_config.json")
+    process = started("inspect", str(tmp_path))
+    with (tmp_path / "adapter_config.json").open("w"):  # waits until the command waits for what it reads
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, "Stopped.\n")
+
+
+def test_an_output_that_is_full_is_an_error_of_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        process = started("plan", "--budget", "rank 8", stdout=full)
+        _, errors = process.communicate()
+    assert (process.returncode, errors.count("\n")) == (2, 1)
+    assert "No space left" in errors
+
+
+def test_names_that_are_no_text_are_printed_all_the_same(tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "adapter", base_model_name_or_path="\ud800")
+    process = started("inspect", str(adapter), stdout=subprocess.PIPE)
+    printed, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+    assert printed.startswith("PROLORA for \\ud800\n")
+    odd = write_adapter(tmp_path / os.fsdecode(b"\xff"))
+    process = started("expand", str(odd), str(tmp_path / "out"))
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "has a name that is not UTF-8, which safetensors cannot open" in errors
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
