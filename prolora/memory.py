@@ -105,13 +105,13 @@ def _nf4(weights: int) -> int:
 def _saved_by_a_layer(shapes: Shapes, rank: int, training: Training, targets: tuple[Linear, ...]) -> int:
     """T (8h + 6i), attention, and what adapters save.
 
-    8h: the inputs of two norms in float32. 6i: the gate, its activation and the other way up in bfloat16. Adapters:
-    each input once in bfloat16 (queries, keys and values have one, gate and up another), under dropout a mask of a
-    byte an input number, and r numbers in bfloat16 a module.
+    8h: the inputs of two norms in float32, to which those of other norms come. 6i: the gate, its activation and the
+    other way up in bfloat16. Adapters: each input once in bfloat16 (queries, keys and values have one, gate and up
+    another), under dropout a mask of a byte an input number, and r numbers in bfloat16 a module.
     """
     names = {each.name for each in targets}
     inner = _width(shapes, "down_proj")
-    numbers = 2 * FP32 * shapes.hidden + 3 * BF16 * inner
+    numbers = FP32 * (2 * shapes.hidden + shapes.normed) + 3 * BF16 * inner
     numbers += (
         BF16 * shapes.hidden * (bool(names & {"q_proj", "k_proj", "v_proj"}) + bool(names & {"gate_proj", "up_proj"}))
     )

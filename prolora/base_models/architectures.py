@@ -5,7 +5,7 @@ transformers builds, in tests/prolora/test_architectures.py.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prolora.base_models.shapes import Linear, Shapes
@@ -123,13 +123,14 @@ def qwen2(config: Config) -> Shapes:
 def qwen3(config: Config) -> Shapes:
     """Queries and keys are normalised head by head."""
     config = _with(config, num_key_value_heads=32, head_dim=128)
-    return llama(_only_attention_bias(config), more=2 * config.head)
+    shapes = llama(_only_attention_bias(config), more=2 * config.head)
+    return replace(shapes, normed=_queries_and_keys(config))
 
 
 def olmo2(config: Config) -> Shapes:
     """Queries and keys are normalised whole."""
-    more = sum(each.outputs for each in attention(config)[:2])
-    return llama(_only_attention_bias(config), more=more)
+    whole = _queries_and_keys(config)
+    return replace(llama(_only_attention_bias(config), more=whole), normed=whole)
 
 
 def smollm3(config: Config) -> Shapes:
@@ -141,12 +142,18 @@ def gemma(config: Config) -> Shapes:
 
 
 def gemma2(config: Config) -> Shapes:
-    return llama(_with(_only_attention_bias(config), num_key_value_heads=4, head_dim=256), tied=True, norms=4)
+    shapes = llama(_with(_only_attention_bias(config), num_key_value_heads=4, head_dim=256), tied=True, norms=4)
+    return replace(shapes, normed=2 * config.hidden)
 
 
 def gemma3(config: Config) -> Shapes:
     config = _with(_only_attention_bias(config), num_key_value_heads=4, head_dim=256)
-    return llama(config, tied=True, norms=4, more=2 * config.head)
+    shapes = llama(config, tied=True, norms=4, more=2 * config.head)
+    return replace(shapes, normed=2 * config.hidden + _queries_and_keys(config))
+
+
+def _queries_and_keys(config: Config) -> int:
+    return sum(each.outputs for each in attention(config)[:2])
 
 
 def _with(config: Config, **absent: int) -> Config:

@@ -26,6 +26,7 @@ class Shapes:
     vocabulary: int = 0
     heads: int = 1  # of queries
     note: str = ""  # what of the model no adapter of linear layers reaches
+    normed: int = 0  # numbers a token that the norms of a layer take, besides two of the hidden width
 
     @property
     def modules(self) -> tuple[str, ...]:

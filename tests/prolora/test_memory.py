@@ -7,10 +7,10 @@ import pytest
 import torch
 from peft import PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from prolora.base_models import Linear, Shapes, find
-from prolora.base_models.architectures import Config, llama
+from prolora.base_models.architectures import ARCHITECTURES, Config, llama
 from prolora.errors import PlanError
 from prolora.memory import Memory, Training, estimate, weights
 from prolora.peft import ProloraConfig
@@ -85,6 +85,20 @@ def test_the_activations_are_those_that_autograd_saves(
     log_probabilities = 4 * training.tokens * FIELDS["vocab_size"]  # the formula counts them with the logits
     counted = estimate(SHAPES, 1, 32, training, targets).activations + log_probabilities
     assert counted == pytest.approx(saved, rel=0.01)  # a few numbers a token, and rotary tables, are left out
+
+
+@pytest.mark.parametrize(
+    "kind", ["mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "olmo3", "granite", "smollm3"]
+)
+def test_so_are_those_of_other_architectures_with_their_own_norms(kind: str) -> None:
+    # So many layers that what is saved once, such as OLMo's first sum in float32, is little beside them.
+    fields = FIELDS | {"head_dim": 32, "pad_token_id": 0, "num_hidden_layers": 12}
+    frozen: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **fields), dtype=base.DTYPE)
+    training, shapes = Training(2, 96, "none"), ARCHITECTURES[type(frozen).__name__](Config(fields, "config.json"))
+    config = ProloraConfig(r=32, u=4, m=7, n=7, lora_dropout=training.dropout, target_modules=list(PROJECTIONS))
+    saved = saved_bytes(get_peft_model(frozen, config).train(), training)
+    counted = estimate(shapes, 1, 32, training).activations + 4 * training.tokens * FIELDS["vocab_size"]
+    assert counted == pytest.approx(saved, rel=0.01)
 
 
 def test_checkpointing_keeps_the_input_of_each_layer_alone(folder: Path) -> None:
