@@ -1,43 +1,63 @@
 """JSONL, a JSON list, a list inside an object, and a lone object."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import count, islice
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, BinaryIO
 
-from prolora.dataset.container import Frame, open_text
+from prolora.dataset.container import Frame, FromSource
 from prolora.dataset.element import ROW_LIMIT, Element, Flaws, printable, text_of, too_long
 from prolora.dataset.json_window import Window
+from prolora.dataset.stream import Source
 
 PEEK_LINES = 20  # looked at to tell JSONL from JSON
 PEEK = 1 << 20  # bytes read at a time
+BLOCK = 4 << 20  # bytes of lines that are handed on together
 # A list under one of these names holds the turns of one conversation, not rows.
 TURNS = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "history", "turns"})
 
 
-@dataclass
-class JsonLines:
+@dataclass(frozen=True)
+class Block:
+    """Some lines of a file, the first of which has this number."""
+
+    line: int
+    data: bytes
+
+
+class JsonLines(FromSource):
     """One JSON object a line."""
 
-    path: Path
-    name: str = "JSONL"
-    evidence: Sequence[str] = ("One JSON value a line: JSONL.",)
-    frame: Frame = field(default=Frame())
+    kind = "JSONL"
+    told = ("One JSON value a line: JSONL.",)
 
     def rows(self) -> Iterator[Element]:
-        flaws = Flaws()
-        with open_text(self.path) as file:
-            for number in count(1):
-                line = file.readline(ROW_LIMIT + 1)
-                if not line:
-                    return
-                if len(line) > ROW_LIMIT and not line.endswith(b"\n"):
-                    yield too_long(number, line)
+        for block in self.blocks():
+            yield from elements_of(block)
+
+    def blocks(self) -> Iterator[Block]:
+        """Whole lines, some megabytes at a time; a line that is too long is cut."""
+        line = 1
+        with self.source.open() as file:
+            while data := file.read(BLOCK):
+                if not data.endswith(b"\n"):
+                    data += file.readline(ROW_LIMIT + 1)
+                yield Block(line, data)
+                line += data.count(b"\n")
+                if not data.endswith(b"\n"):
                     _pass_line(file)
-                elif bare := line.strip(b" \t\r\n"):
-                    yield flaws.element(bare, number)
+                    line += 1
+
+
+def elements_of(block: Block) -> Iterator[Element]:
+    """The rows of some lines."""
+    flaws = Flaws()
+    for number, line in enumerate(block.data.split(b"\n"), start=block.line):
+        if len(line) > ROW_LIMIT:
+            yield too_long(number, line)
+        elif bare := line.strip(b" \t\r"):
+            yield flaws.element(bare, number)
 
 
 def _pass_line(file: BinaryIO) -> None:
@@ -46,26 +66,21 @@ def _pass_line(file: BinaryIO) -> None:
         pass
 
 
-@dataclass
-class JsonDocument:
+class JsonDocument(FromSource):
     """One JSON value over the whole file: a list of rows, an object that holds one, or a lone row."""
 
-    path: Path
-    file_name: str
-    name: str = "JSON"
-    frame: Frame = field(default=Frame(b"[\n", b",\n", b"\n]\n"))
-    evidence: Sequence[str] = ()
+    kind, frame = "JSON", Frame(b"[\n", b",\n", b"\n]\n", ".json")
 
     def rows(self) -> Iterator[Element]:
-        with open_text(self.path) as file:
-            yield from self._rows(Window(file, self.file_name))
+        with self.source.open() as file:
+            yield from self._rows(Window(file, self.source.name))
 
     def _rows(self, window: Window) -> Iterator[Element]:
         what = "object"
         if window.take("["):
             what = "list"
             yield from _listed(window)
-            self.evidence = ("One list over the whole file: JSON.",)
+            self.told = ("One list over the whole file: JSON.",)
         else:
             yield from self._wrapped(window)
         if window.peek():
@@ -93,9 +108,9 @@ class JsonDocument:
         if rows_in:
             others = [printable(name) for name in members if name != rows_in]
             beside = f" Beside it stood, not used: {', '.join(others)}." if others else ""
-            self.evidence = (f"A list under “{printable(rows_in)}” in one object: JSON.{beside}",)
+            self.told = (f"A list under “{printable(rows_in)}” in one object: JSON.{beside}",)
         else:
-            self.evidence = ("One object over the whole file: JSON with a single row.",)
+            self.told = ("One object over the whole file: JSON with a single row.",)
             yield Element(start, members, json.dumps(members).encode())
 
 
@@ -125,22 +140,22 @@ def _listed(window: Window) -> Iterator[Element]:
             raise window.broken("There is a comma before the closing bracket")
 
 
-def json_container(path: Path, file_name: str) -> JsonLines | JsonDocument | None:
+def json_container(source: Source) -> JsonLines | JsonDocument | None:
     """JSONL or JSON, by how the file begins; None when it is neither."""
-    lines = _first_lines(path)
+    lines = _first_lines(source)
     start = lines[0][:1] if lines else b""
     whole = [_is_object(line) for line in lines]
     if start == b"[":
-        return JsonDocument(path, file_name)
+        return JsonDocument(source)
     # A broken first line does not make JSONL something else; a list spread over lines has few whole objects.
     if len(whole) > 1 and (start != b"{" or whole[0] or 2 * sum(whole) >= len(whole)):
-        return JsonLines(path) if any(whole) else None
-    return JsonDocument(path, file_name) if start == b"{" else None
+        return JsonLines(source) if any(whole) else None
+    return JsonDocument(source) if start == b"{" else None
 
 
-def _first_lines(path: Path) -> list[bytes]:
+def _first_lines(source: Source) -> list[bytes]:
     """Those that are not blank; the last one may be cut where a file goes on."""
-    with open_text(path) as file:
+    with source.open() as file:
         head = file.read(PEEK)
         if b"\n" not in head.strip():
             head += file.read(ROW_LIMIT)

@@ -2,18 +2,18 @@
 
 import csv
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
-from pathlib import Path
 from typing import BinaryIO
 
-from prolora.dataset.container import Frame, open_text
+from prolora.dataset.container import Frame, FromSource
 from prolora.dataset.element import ROW_LIMIT, Element, printable, text_of, too_long
+from prolora.dataset.stream import Source
 from prolora.errors import DatasetError
 
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-LOOK_LINES = 200  # records by which the delimiter is told
+LOOK, LOOK_LINES = 4 << 20, 200  # bytes and records by which the delimiter is told
 LONGEST_NAME = 64  # characters of a field's name; a longer first row is no header
 RECORD_LINES = 5_000  # that one record may run over before its quote counts as never closed
 EXCEL_CELL = 32_767  # characters at which Excel cuts a cell
@@ -76,22 +76,16 @@ class Records:
         del self._used[1:]
 
 
-@dataclass
-class Table:
+class Table(FromSource):
     """A table with a header row, or with fields named column 1, column 2, ... where the first row is none."""
 
-    path: Path
-    file_name: str
-    delimiter: str
-    evidence: Sequence[str] = ()
-    frame: Frame = field(default=Frame())
-
-    @property
-    def name(self) -> str:
-        return "TSV" if self.delimiter == "\t" else "CSV"
+    def __init__(self, source: Source, delimiter: str) -> None:
+        super().__init__(source)
+        self.delimiter = delimiter
+        self.kind = "TSV" if delimiter == "\t" else "CSV"
 
     def rows(self) -> Iterator[Element]:
-        with open_text(self.path) as file:
+        with self.source.open() as file:
             yield from self._rows(Records(file, self.delimiter))
 
     def _rows(self, records: Records) -> Iterator[Element]:
@@ -101,12 +95,12 @@ class Table:
             return
         line, raw, cells = first
         if isinstance(cells, str):
-            raise DatasetError(f"The header of {self.file_name}, line {line}, {cells}.")
+            raise DatasetError(f"The header of {self.source.name}, line {line}, {cells}.")
         header = is_header(cells)
         names = [cell.strip() for cell in cells] if header else [f"column {i}" for i in range(1, len(cells) + 1)]
-        self.frame = Frame(raw + b"\n" if header else b"")
+        self.frame = Frame(raw + b"\n" if header else b"", suffix=f".{self.kind.lower()}")
         told = (
-            f"{len(names)} fields divided by {DELIMITERS[self.delimiter]}: {self.name}.",
+            f"{len(names)} fields divided by {DELIMITERS[self.delimiter]}: {self.kind}.",
             f"The first row names them: {', '.join(map(printable, names))}."
             if header
             else "The first row is no header, so the fields are named by their place.",
@@ -116,7 +110,7 @@ class Table:
             cut += not isinstance(cells, str) and any(len(cell) == EXCEL_CELL for cell in cells)
             yield _element(line, raw, cells, names)
         excel = f"{cut} rows hold a text of exactly {EXCEL_CELL:,} characters, where Excel cuts; look at their ends."
-        self.evidence = (*told, excel) if cut else told
+        self.told = (*told, excel) if cut else told
 
 
 def _element(line: int, raw: bytes, cells: list[str] | str, names: list[str]) -> Element:
@@ -145,18 +139,21 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def delimiter_of(path: Path) -> str | None:
+def delimiter_of(source: Source) -> str | None:
     """The character that cuts the first records into equally many fields, two or more; None when none does."""
-    counts = {mark: _fields(path, mark) for mark in DELIMITERS}
+    with source.open() as file:
+        head = file.read(LOOK)
+    counts = {mark: _fields(head, mark) for mark in DELIMITERS}
     best = max(counts, key=counts.__getitem__)
     return best if counts[best] > (0, 0) else None
 
 
-def _fields(path: Path, delimiter: str) -> tuple[int, int]:
+def _fields(head: bytes, delimiter: str) -> tuple[int, int]:
     """(records that have as many fields as the first, that number), or nothing when it does not divide them."""
-    with open_text(path) as file:
-        found = islice(Records(file, delimiter), LOOK_LINES)
-        widths = [len(cells) for _, _, cells in found if not isinstance(cells, str)]
+    found = islice(Records(BytesIO(head), delimiter), LOOK_LINES)
+    widths = [len(cells) for _, _, cells in found if not isinstance(cells, str)]
+    if len(head) == LOOK:
+        widths = widths[:-1] or widths  # the last one is cut
     if not widths or widths[0] < 2:
         return 0, 0
     alike = widths.count(widths[0])
