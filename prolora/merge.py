@@ -101,20 +101,25 @@ def _config(base: Path) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise AdapterError(f"There is no readable {path.name} in {path.parent}, so it is no model's folder.") from error
 
 
 def _shards(base: Path) -> tuple[str, ...]:
     """Names of the files that hold the weights."""
-    if (base / INDEX).is_file():
-        names = tuple(dict.fromkeys((_json(base / INDEX).get("weight_map") or {}).values()))
-    else:
-        names = (SINGLE,)
+    names = _named(base / INDEX) if (base / INDEX).is_file() else (SINGLE,)
     for name in names:
         if Path(name).name != name or not (base / name).is_file():
             raise AdapterError(f"{base} has no {name}. Only bases whose safetensors files are all there can be merged.")
     return names
+
+
+def _named(index: Path) -> tuple[str, ...]:
+    """The files that an index names, in its order."""
+    places = _json(index).get("weight_map")
+    if not isinstance(places, dict) or not places or not all(isinstance(each, str) for each in places.values()):
+        raise AdapterError(f"weight_map in {index} must name the file of each weight. Copy the base again.")
+    return tuple(dict.fromkeys(places.values()))
 
 
 def _changes(adapter: Path) -> Changes:
@@ -154,7 +159,11 @@ def _write_shard(shard: Path, target: Path, changes: Changes, dtype: str | None)
 
         def load(name: str) -> Tensor:
             weight: Tensor = file.get_tensor(name)
-            return changes[name].apply(weight) if name in changes else weight
+            changed = changes[name].apply(weight) if name in changes else weight
+            rounded = changed.to(DTYPES[kinds[name][0]])
+            if not rounded.isfinite().all() and weight.isfinite().all():
+                raise AdapterError(f"{name} would not be finite in {kinds[name][0]}. Give another --dtype, or adapter.")
+            return rounded
 
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         stored = CODES[dtype] if dtype else None

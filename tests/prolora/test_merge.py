@@ -164,3 +164,24 @@ def test_a_head_that_is_tied_to_the_embeddings_is_not_changed_behind_their_back(
     change(folder, tie_word_embeddings=True)
     with pytest.raises(AdapterError, match=r"changes lm_head.weight, which .* Untie it first"):
         merge(source, tmp_path / "merged", folder)
+
+
+def test_a_weight_that_the_dtype_cannot_hold_is_refused(base: Base, tmp_path: Path) -> None:
+    folder = base()
+    source = adapter(tmp_path / "adapter", folder, lora())
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"].fill_(7e4)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(AdapterError, match=r"model\.norm\.weight would not be finite in F16"):
+        merge(source, tmp_path / "merged", folder, "float16")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "base"]
+    assert merge(source, tmp_path / "merged", folder, "bfloat16").is_dir()
+
+
+@pytest.mark.parametrize("places", [[1], {}, {"a": 1}, {"a": ["x"]}, "x"], ids=str)
+def test_an_index_that_names_no_files_is_refused(base: Base, tmp_path: Path, places: object) -> None:
+    folder = base()
+    source = adapter(tmp_path / "adapter", folder, lora())
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    with pytest.raises(AdapterError, match="must name the file of each weight"):
+        merge(source, tmp_path / "merged", folder)
