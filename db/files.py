@@ -47,6 +47,19 @@ def uploads_dir() -> Path:
     return _made("uploads")
 
 
+def upload_dir(key: str) -> Path:
+    return uploads_dir() / _safe(key)
+
+
+def staged_dir(key: str, attempt: int) -> Path:
+    """What one reading of an upload has made of it."""
+    return upload_dir(key) / f"read-{int(attempt)}"
+
+
+def intake_log() -> Path:
+    return log_dir() / "uploads.log"
+
+
 def clear_uploads() -> None:
     """What a studio that is gone left half-way."""
     shutil.rmtree(uploads_dir())
@@ -72,6 +85,34 @@ def dataset_rejects(content_hash: str) -> Path:
 def dataset_originals(content_hash: str) -> Path:
     """The rows that were left out, as they stand in the file that was uploaded."""
     return dataset_dir(content_hash) / "rejects-original"
+
+
+def survey_near(content_hash: str) -> Path:
+    """The near copies among a dataset's rows."""
+    return _named("surveys", content_hash) / "near.npy"
+
+
+def survey_overlap(content_hash: str, benchmark: str) -> Path:
+    """The rows of a dataset that share a run of words with a benchmark."""
+    return _named("surveys", content_hash) / f"overlap-{_safe(benchmark)}.npy"
+
+
+def survey_lengths(content_hash: str, tokenizer: str) -> Path:
+    """How long a dataset's rows are in the tokens of the tokenizer of this hash."""
+    return _named("surveys", content_hash) / f"lengths-{_safe(tokenizer)}.npy"
+
+
+def survey_log() -> Path:
+    return log_dir() / "surveys.log"
+
+
+def benchmark_root() -> Path:
+    """A folder for each imported benchmark."""
+    return _made("benchmarks")
+
+
+def benchmark_dir(name: str) -> Path:
+    return _named("benchmarks", name)
 
 
 def job_dir(job_id: int) -> Path:
@@ -131,6 +172,21 @@ def write_aside(target: Path) -> Iterator[Path]:
         _sync(target.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def replace(target: Path) -> Iterator[Path]:
+    """A file to fill, which takes the place of `target` when the block ends well: whole, on the disk, or not at all."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(descriptor)
+    try:
+        yield Path(name)
+        _sync(Path(name))
+        Path(name).replace(target)
+        _sync(target.parent)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _rename(aside: Path, target: Path) -> None:

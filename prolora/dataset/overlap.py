@@ -4,7 +4,7 @@ Of the items only hashes are kept, so that a file of fingerprints gives no bench
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +61,16 @@ class Hit:
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many texts share a run with a benchmark, with how many of its items, and the first of these texts."""
+    """How many texts share a run with a benchmark, with how many of its items, and the first of these texts.
+
+    `indices` are all of these texts.
+    """
 
     benchmark: str
     texts: int
     items: int
     hits: tuple[Hit, ...]
+    indices: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), compare=False)
 
 
 def fingerprints(items: Iterable[str]) -> Fingerprints:
@@ -153,7 +157,7 @@ class Tally:
     def __init__(self, name: str, prints: Fingerprints) -> None:
         self.name, self.prints = name, prints
         self.met = np.zeros(len(prints.hashes), np.bool_)
-        self.texts = 0
+        self.indices = [np.empty(0, np.int64)]
         self.hits: list[Hit] = []
 
     def add(self, batch: Batch, hashes: Hashes, places: NDArray[np.int64]) -> None:
@@ -166,7 +170,7 @@ class Tally:
         self.met[found] = True
         ends = np.cumsum([len(each) for each in batch.hashes])
         texts, firsts = np.unique(np.searchsorted(ends, places, "right"), return_index=True)
-        self.texts += len(texts)
+        self.indices.append(batch.first + texts)
         for text, first in list(zip(texts.tolist(), firsts, strict=True))[: HITS - len(self.hits)]:
             start = int(places[first]) - int(ends[text]) + len(batch.hashes[text])
             run = " ".join(words(batch.texts[text])[start : start + SHINGLE])
@@ -175,4 +179,5 @@ class Tally:
     def overlap(self) -> Overlap:
         hashes = self.prints.hashes
         met = self.met[np.searchsorted(hashes, hashes)]  # a run met in its first item is met in all
-        return Overlap(self.name, self.texts, len(np.unique(self.prints.items[met])), tuple(self.hits))
+        items, indices = len(np.unique(self.prints.items[met])), np.concatenate(self.indices)
+        return Overlap(self.name, len(indices), items, tuple(self.hits), indices)

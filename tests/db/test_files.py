@@ -23,6 +23,12 @@ def test_every_path_lies_in_the_data_folder_and_none_is_another(data: Path) -> N
         files.broker_dir(),
         files.log_dir(),
         files.lock_file(),
+        files.survey_near("a1"),
+        files.survey_overlap("a1", "sums"),
+        files.survey_lengths("a1", "b2"),
+        files.survey_log(),
+        files.benchmark_root(),
+        files.benchmark_dir("sums"),
     ]
     assert len(set(paths)) == len(paths)
     assert all(path.is_relative_to(data.resolve()) for path in paths)
@@ -45,6 +51,20 @@ def test_a_name_that_leads_elsewhere_is_refused(data: Path, name: str) -> None:
     for path in (files.published_dir, files.adapter_dir, files.dataset_dir):
         with pytest.raises(files.UnsafeName):
             path(name)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(data: Path) -> None:
+    target = files.survey_near("a1")
+    with files.replace(target) as aside:
+        aside.write_text("first")
+    with pytest.raises(ZeroDivisionError), files.replace(target) as aside:
+        aside.write_text("half")
+        raise ZeroDivisionError
+    assert target.read_text() == "first"
+    with files.replace(target) as aside:
+        aside.write_text("second")
+    assert target.read_text() == "second"
+    assert list(target.parent.iterdir()) == [target]
 
 
 def test_a_folder_written_aside_appears_whole(data: Path) -> None:

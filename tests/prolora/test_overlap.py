@@ -71,6 +71,7 @@ def test_only_the_first_hits_are_kept_and_all_are_counted() -> None:
     overlap = looked_up([FOX, "other"] * (HITS + 20), FOX)
     assert overlap.texts == HITS + 20
     assert [hit.text for hit in overlap.hits] == list(range(0, 2 * HITS, 2))
+    assert overlap.indices.tolist() == list(range(0, 2 * (HITS + 20), 2))
 
 
 def test_texts_are_counted_alike_across_batches_and_progress_goes_up_to_the_last() -> None:
@@ -81,6 +82,7 @@ def test_texts_are_counted_alike_across_batches_and_progress_goes_up_to_the_last
     riddles, ships, none = overlaps([long, long, f"{long} {FOX}", long, long, long, SEA, ""], prints, told.append)
     assert [(hit.text, hit.words) for hit in riddles.hits] == [(2, PLAIN), (6, " ".join(words(SEA)[:SHINGLE]))]
     assert [hit.text for hit in ships.hits] == [6]
+    assert [each.indices.tolist() for each in (riddles, ships, none)] == [[2, 6], [6], []]
     assert none == Overlap("none", 0, 0, ())
     assert len(told) > 1
     assert (told, told[-1]) == (sorted(told), 8)
