@@ -48,7 +48,10 @@ class _Update(torch.autograd.Function):
         inner = (kept @ a.T).mul_(terms.scaling / _kept_share(terms.dropout))
         ctx.save_for_backward(flat, mask, inner, *stored)
         ctx.terms, ctx.shape, ctx.dtype = terms, x.shape, x.dtype
-        return torch.addmm(rows, inner, b).to(base.dtype).view(base.shape)
+        # In the shape of base from the start: autograd forbids to change a view in place that a function gives back.
+        result = torch.empty(base.shape, dtype=dtype, device=base.device)
+        torch.addmm(rows, inner, b, out=result.view(rows.shape))
+        return result.to(base.dtype)
 
     @staticmethod
     @once_differentiable

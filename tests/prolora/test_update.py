@@ -50,6 +50,14 @@ def test_dropout_keeps_the_mean_and_drops_the_same_numbers_backwards() -> None:
     torch.testing.assert_close(update, dropped, rtol=1e-5, atol=1e-5)
 
 
+def test_what_follows_may_change_the_answer_in_place() -> None:
+    layer, x = layer_of(r=4, u=1, m=3, n=3), torch.randn(2, 5, 23, dtype=torch.float64)
+    chunk = layer.prolora_A_0["default"]
+    (expected,) = torch.autograd.grad(layer(x).relu().sum(), chunk)
+    (found,) = torch.autograd.grad(layer(x).relu_().sum(), chunk)
+    assert torch.equal(found, expected)
+
+
 def test_reentrant_checkpointing_drops_the_same_numbers_when_it_comes_again() -> None:
     layer, answers = layer_of(r=4, u=1, m=3, n=3, lora_dropout=0.5), []
     layer.register_forward_hook(lambda *call: answers.append(call[2].detach()))
