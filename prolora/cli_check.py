@@ -2,20 +2,27 @@
 
 import argparse
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from prolora.errors import DatasetError
 
 if TYPE_CHECKING:
-    from prolora.dataset import Mapping, Report
+    from prolora.dataset import Choices, Folder, Mapping, Report
+
+FORMS = ("alpaca", "messages", "sharegpt", "prompt-completion", "text")
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = commands.add_parser("check", help="read a dataset and list the rows that cannot be used")
     check.add_argument("file", type=Path)
-    check.add_argument("--form", choices=("alpaca", "messages", "sharegpt", "prompt-completion"), default="alpaca")
+    check.add_argument("--form", choices=FORMS, default="alpaca")
     check.add_argument("--field", action="append", default=[], metavar="PART=NAME", help="instruction=question, ...")
+    check.add_argument("--encoding", metavar="NAME", help="of the file's text, where it is told wrongly: cp1252, ...")
+    check.add_argument("--repair", action="append", default=[], metavar="CODE", help="as the report offers it")
     check.add_argument("--json", action="store_true", help="print the report as JSON")
     check.add_argument(
         "--rejects", type=Path, metavar="OUT", help="write the rejected rows to OUT as they stand in FILE"
@@ -25,43 +32,65 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def run(chosen: argparse.Namespace) -> int:
     """0 when every row is kept, 1 when some are rejected; a file that cannot be used raises, which is 2."""
-    from prolora.dataset import read  # here, since it loads jinja2
+    from prolora.dataset import Folder, check  # here, since it loads jinja2 and numpy
 
-    report = read(chosen.file, _mapping(chosen))
-    if chosen.rejects:
-        _write_rejects(report, chosen.rejects)
-    print(_json(report) if chosen.json else _words(report))
-    return 1 if report.rejects else 0
+    with TemporaryDirectory() as aside:
+        folder = Folder(Path(aside))
+        report = check(chosen.file, _choices(chosen), folder)
+        if chosen.rejects:
+            _copy(folder.originals, chosen.rejects)
+        print(_json(report, folder) if chosen.json else _words(report, folder))
+    return 1 if report.rejected else 0
 
 
-def _write_rejects(report: "Report", path: Path) -> None:
+def _copy(rejects: Path, target: Path) -> None:
     try:
-        report.write_rejects(path)
+        shutil.copyfile(rejects, target)
     except OSError as error:
-        raise DatasetError(f"{path} cannot be written: {error.strerror}. Choose another file for --rejects.") from error
+        raise DatasetError(
+            f"{target} cannot be written: {error.strerror}. Choose another file for --rejects."
+        ) from error
 
 
-def _json(report: "Report") -> str:
+def _rejects(folder: "Folder") -> "Iterator[dict[str, Any]]":
+    with folder.rejects.open("rb") as file:
+        yield from map(json.loads, file)
+
+
+def _json(report: "Report", folder: "Folder") -> str:
     problems = [
-        {"line": reject.line, "field": reject.field, "code": reject.code, "message": reject.reason}
-        for reject in report.rejects
+        {"line": bad["line"], "field": bad["field"], "code": bad["code"], "message": bad["reason"]}
+        for bad in _rejects(folder)
     ]
-    counts = {"rows": report.read, "kept": len(report.rows), "rejected": len(problems), "repeated": report.repeats}
-    understood = {"format": report.container, "form": report.mapping.form, "fields": report.mapping.fields}
-    return json.dumps({**counts, **understood, "evidence": report.evidence, "problems": problems}, ensure_ascii=False)
+    counts = {"rows": report.read, "kept": report.kept, "rejected": report.rejected, "repeated": report.repeats}
+    repairs = {"repaired": report.repaired, "repairs_offered": report.offered}
+    understood = {"format": report.container, "form": report.form, "fields": report.fields}
+    whole = {**counts, **repairs, **understood, "evidence": report.evidence, "problems": problems}
+    return json.dumps(whole, ensure_ascii=False)
 
 
-def _words(report: "Report") -> str:
-    fields = ", ".join(f"{part} = {name}" for part, name in report.mapping.fields.items() if name)
-    kept = f"{len(report.rows)} kept, {len(report.rejects)} rejected"
+def _words(report: "Report", folder: "Folder") -> str:
+    fields = ", ".join(f"{part} = {name}" for part, name in report.fields.items() if name)
     repeats = f" {report.repeats} of the kept repeat an earlier one." if report.repeats else ""
+    kept = f"{report.kept} kept, {report.rejected} rejected.{repeats}"
     return "\n".join(
         [
-            *(reject.reason for reject in report.rejects),
+            *(bad["reason"] for bad in _rejects(folder)),
             *report.evidence,
-            f"{report.read} rows read as {report.mapping.form} ({fields}): {kept}.{repeats}",
+            f"{report.read} rows read as {report.form} ({fields}): {kept}",
+            *(f"{code} mended {count} rows." for code, count in report.repaired.items()),
+            *(f"--repair {code} would mend {count} rows." for code, count in report.offered.items()),
         ]
     )
+
+
+def _choices(chosen: argparse.Namespace) -> "Choices":
+    from prolora.dataset import Choices
+    from prolora.dataset.forms import REPAIRS
+
+    if unknown := set(chosen.repair) - set(REPAIRS):
+        raise DatasetError(f"There is no repair called “{min(unknown)}”. Choose among {', '.join(REPAIRS)}.")
+    return Choices(_mapping(chosen), chosen.encoding, frozenset(chosen.repair))
 
 
 def _mapping(chosen: argparse.Namespace) -> "Mapping | None":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prolora.base_models import DEMO
 from prolora.chat import ChatTokenizer
-from prolora.dataset import Mapping, read
+from prolora.dataset import Choices, Mapping, read
 from worker.examples import Example, encode_row
 
 FIELDS = {"instruction": "question", "output": "answer"}
@@ -35,7 +35,7 @@ def tasks(folder: Path) -> Tasks:
 def _short(path: Path, rows: int) -> tuple[Example, ...]:
     tokenizer = ChatTokenizer(DEMO)
     found: list[Example] = []
-    for row in read(path, Mapping("alpaca", FIELDS)).rows:
+    for row in read(path, Choices(Mapping("alpaca", FIELDS))).rows:
         example = encode_row(tokenizer, row, LONGEST + 1)
         if len(example.ids) <= LONGEST:
             found.append(example)

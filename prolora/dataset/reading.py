@@ -1,135 +1,151 @@
 """Read a whole file: every row is kept or rejected, and none is lost in between."""
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from prolora.dataset.container import Container, Frame
-from prolora.dataset.element import SHOWN, Element, printable, text_of
-from prolora.dataset.forms import BadRow, Mapping, conversation, guess
-from prolora.dataset.records import Reject, Row, hash_of
+import numpy as np
+import orjson
+
+from prolora.dataset.batch import Batch, Choices, Reader, batched
+from prolora.dataset.container import Container
+from prolora.dataset.forms import Mapping, guess
+from prolora.dataset.json_files import JsonLines
+from prolora.dataset.parallel import in_order, processes
+from prolora.dataset.records import Reject, Row
 from prolora.dataset.source import open_file
+from prolora.dataset.stored import Index, StoredRows, index_of
+from prolora.dataset.tally import Report, Sink, Tally
 from prolora.errors import DatasetError
 
-SHOWN_ROWS = 5
+PEEKED = 1_000  # rows from which the fields are guessed before all rows have been seen
+LARGE = 32 << 20  # bytes of a file that several processes read
+UNKNOWN = "No field of {} has a known name. Say which field is the question and which the answer."
+
+Watch = Callable[[float, int], None]  # told the share of the file and the rows read so far; may raise to stop
+Sinks = Callable[[], AbstractContextManager[Sink]]  # empty ones each time
 
 
 @dataclass(frozen=True)
-class Look:
-    """A first look at a file, for choosing what its fields mean."""
+class Whole:
+    """A small file, held whole: its report, with every row and every reject."""
 
-    container: str  # JSONL, JSON, CSV or TSV
-    evidence: tuple[str, ...]  # how that was told, in sentences
-    columns: dict[str, int]  # field name -> rows that have it, over the whole file
-    guess: Mapping | None
-    first_rows: tuple[dict[str, Any], ...]
-    rows: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """What came of every row of the file."""
-
-    mapping: Mapping
-    container: str  # JSONL, JSON, CSV or TSV
-    evidence: tuple[str, ...]  # how that was told, in sentences
-    frame: Frame  # of the file, for its rejects
+    report: Report
     rows: tuple[Row, ...]
     rejects: tuple[Reject, ...]
-    content_hash: str  # of the kept rows
+    originals: bytes  # the rejects as they stand in the file, as a file of its kind
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files that a dataset is."""
+
+    path: Path
 
     @property
-    def read(self) -> int:
-        return len(self.rows) + len(self.rejects)
+    def rows(self) -> Path:
+        return self.path / "rows.jsonl"
 
     @property
-    def repeats(self) -> int:
-        """Kept rows that say what an earlier one says."""
-        return len(self.rows) - len({row.content_hash for row in self.rows})
+    def rejects(self) -> Path:
+        """A line for each row that was left out: its place, and the reason."""
+        return self.path / "rejects.jsonl"
 
-    def write_rejects(self, path: Path) -> None:
-        """The rejects as they stand in the file, as a file of its kind: to be mended and read again."""
-        rows = self.frame.between.join(reject.original for reject in self.rejects)
-        path.write_bytes(self.frame.before + rows + self.frame.after if rows else b"")
+    @property
+    def originals(self) -> Path:
+        """The rows that were left out as they stand in the file, to be mended and read again."""
+        return self.path / "rejects-original"
 
-
-def look(path: Path) -> Look:
-    return _look(*_open(path))
-
-
-def read(path: Path, mapping: Mapping | None = None) -> Report:
-    """Every row as canonical messages, or the reason why not; without a mapping, by the best guess."""
-    container, found = _open(path)
-    if mapping is None:
-        found = list(found)
-        mapping = _look(container, found).guess
-    if mapping is None:
-        raise DatasetError(
-            f"No field of {path.name} has a known name. Say which field is the question and which the answer."
-        )
-    return _report(container, found, mapping)
+    @contextmanager
+    def sink(self) -> Iterator[Sink]:
+        with ExitStack() as files:
+            yield Sink(*(files.enter_context(path.open("wb")) for path in (self.rows, self.rejects, self.originals)))
 
 
-def _open(path: Path) -> tuple[Container, Iterable[Element]]:
-    container = open_file(path)
-    found = container.rows()
-    first = next(found, None)
-    if first is None:
+def ignore(_share: float, _rows: int) -> None:
+    """Nobody watches."""
+
+
+def store(path: Path, folder: Folder, choices: Choices, watch: Watch = ignore) -> Report:
+    """Read a file of any size into a folder, in bounded memory."""
+    report, index = _read(path, choices, folder.sink, watch)
+    np.save(index_of(folder.rows), index)
+    return report
+
+
+def check(path: Path, choices: Choices, folder: Folder) -> Report:
+    """Only the report and the rejects, as `store` writes them."""
+
+    @contextmanager
+    def sink() -> Iterator[Sink]:
+        with ExitStack() as files:
+            paths = (Path(os.devnull), folder.rejects, folder.originals)
+            yield Sink(*(files.enter_context(path.open("wb")) for path in paths))
+
+    return known(_read(path, choices, sink, ignore)[0], path)
+
+
+def read(path: Path, choices: Choices | None = None) -> Whole:
+    """A file that fits in memory, with its rows."""
+    rows, rejects, originals = BytesIO(), BytesIO(), BytesIO()
+
+    @contextmanager
+    def sink() -> Iterator[Sink]:
+        for file in (rows, rejects, originals):
+            file.seek(0)
+            file.truncate()
+        yield Sink(rows, rejects, originals)
+
+    report, index = _read(path, choices or Choices(), sink, ignore)
+    told = tuple(Reject(**orjson.loads(line)) for line in rejects.getvalue().split(b"\n")[:-1])
+    return Whole(known(report, path), tuple(StoredRows(rows.getvalue(), index)), told, originals.getvalue())
+
+
+def known(report: Report, path: Path) -> Report:
+    """The report, if it is known what the fields mean."""
+    if report.mapping is None:
+        raise DatasetError(UNKNOWN.format(path.name))
+    return report
+
+
+def _read(path: Path, choices: Choices, sinks: Sinks, watch: Watch) -> tuple[Report, Index]:
+    """By the fields of the first rows; and once more, if all rows together tell another story."""
+    container = open_file(path, choices.encoding)
+    mapping = choices.mapping or _guessed(container)
+    report, index = _pass(container, mapping, choices, sinks, watch)
+    if not report.read:
         raise DatasetError(f"{path.name} holds an empty list or table. Choose a file with at least one row.")
-    return container, _chain(first, found)
-
-
-def _chain(first: Element, rest: Iterator[Element]) -> Iterator[Element]:
-    yield first
-    yield from rest
-
-
-def _look(container: Container, found: Iterable[Element]) -> Look:
-    columns: Counter[str] = Counter()
-    first_rows: list[dict[str, Any]] = []
-    rows = 0
-    for element in found:
-        rows += 1
-        if isinstance(element.value, dict):
-            columns.update(map(printable, element.value))
-            if len(first_rows) < SHOWN_ROWS:
-                first_rows.append(json.loads(printable(json.dumps(element.value, ensure_ascii=False))))
-    if not columns:
+    if not report.columns:
         raise DatasetError("The rows of this file are not objects with named fields. Write each as an object.")
-    return Look(container.name, tuple(container.evidence), dict(columns), guess(columns), tuple(first_rows), rows)
+    if choices.mapping is None and (better := guess(report.columns)) != mapping:
+        return _pass(open_file(path, choices.encoding), better, choices, sinks, watch)
+    return report, index
 
 
-def _report(container: Container, found: Iterable[Element], mapping: Mapping) -> Report:
-    rows: list[Row] = []
-    rejects: list[Reject] = []
-    for element in found:
-        kept = _row(element, mapping)
-        if isinstance(kept, Row):
-            rows.append(kept)
-        else:
-            rejects.append(kept)
-    return Report(
-        mapping=mapping,
-        container=container.name,
-        evidence=tuple(container.evidence),
-        frame=container.frame,
-        rows=tuple(rows),
-        rejects=tuple(rejects),
-        content_hash=hash_of(rows),
-    )
+def _guessed(container: Container) -> Mapping | None:
+    return guess(Reader(None, frozenset(), "line").batch(islice(container.rows(), PEEKED)).columns)
 
 
-def _row(element: Element, mapping: Mapping) -> Row | Reject:
-    try:
-        if element.problem:
-            raise BadRow(*element.problem)
-        if not isinstance(element.value, dict):
-            raise BadRow("not-an-object", "is not an object with named fields. Write it as one")
-        return Row(conversation(element.value, mapping).messages, element.line)
-    except BadRow as error:
-        reason = printable(f"Line {element.line} {error} or leave the row out.")
-        raw = printable(text_of(element.raw[:SHOWN]))
-        return Reject(element.line, reason, error.code, raw, printable(error.field), element.raw)
+def _pass(
+    container: Container, mapping: Mapping | None, choices: Choices, sinks: Sinks, watch: Watch
+) -> tuple[Report, Index]:
+    with sinks() as sink:
+        tally = Tally(container, sink)
+        with closing(_batches(container, Reader(mapping, choices.repairs, container.unit))) as batches:
+            for batch in batches:
+                tally.add(batch)
+                watch(container.progress, tally.read)
+        return tally.finish(mapping)
+
+
+def _batches(container: Container, reader: Reader) -> Generator[Batch]:
+    if not isinstance(container, JsonLines):
+        yield from map(reader.batch, batched(container.rows()))
+    elif container.path.stat().st_size < LARGE:
+        yield from map(reader.block, container.blocks())
+    else:
+        yield from in_order(reader.block, container.blocks(), processes())

@@ -1,33 +1,50 @@
-"""Canonical rows: what they are, how they are stored, and which of them are held out."""
+"""Canonical rows: what they are, and which of them are held out."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
 
 from prolora.chat import Message
+
+SHARE = 0.1  # of the rows is held out
+DIGEST = 16  # bytes kept of a row's sha256
+Lots = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One conversation that ends with the assistant, and the line of the file where it began."""
+    """One conversation that ends with the assistant, or one text, and the line of the file where it began."""
 
     messages: tuple[Message, ...]
     line: int
+    repaired: tuple[str, ...] = ()  # codes of the repairs that were made
 
-    @cached_property
-    def content_hash(self) -> str:
-        return _sha256(json.dumps(self.messages, ensure_ascii=False, sort_keys=True))
+    @property
+    def canonical(self) -> bytes:
+        """What is said, as JSON."""
+        return orjson.dumps(self.messages, option=orjson.OPT_SORT_KEYS)
+
+    @property
+    def digest(self) -> bytes:
+        return digest_of(self.canonical)
 
     @property
     def prompt(self) -> str:
-        """The first question: what decides on which side of the split a row lies.
+        """The first question, or a whole text: what decides on which side of the split a row lies.
 
         Conversations that open alike lie on one side, however they go on.
         """
-        return next(message["content"] for message in self.messages if message["role"] == "user")
+        return next(message["content"] for message in self.messages if message["role"] in ("user", "text"))
+
+    @property
+    def lot(self) -> float:
+        """A number in [0, 1) drawn from the prompt; case and spacing do not count."""
+        prompt = " ".join(self.prompt.split()).casefold()
+        return int(hashlib.sha256(prompt.encode()).hexdigest()[:13], 16) / 16**13
 
 
 @dataclass(frozen=True)
@@ -39,46 +56,39 @@ class Reject:
     code: str
     raw: str  # the row's text, shortened
     field: str = ""  # the file's own field, where the fault is one field's
+    repair: str = ""  # code of the repair that would rescue it
     original: bytes = b""  # the row as it stands in the file; not read back from a stored list
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def held_out(row: Row, share: float = SHARE) -> bool:
+    return row.lot < share
 
 
-def _lot(row: Row) -> float:
-    """A number in [0, 1) drawn from the prompt; case and spacing do not count."""
-    return int(_sha256(" ".join(row.prompt.split()).casefold())[:13], 16) / 16**13
+def limit(lots: Lots, share: float = SHARE) -> float:
+    """The lot under which a row is held out. Two different prompts or more leave neither side empty.
+
+    Where so few rows draw no lot under `share`, the lowest lot is held out; and the highest is always trained.
+    """
+    return float(min(max(share, lots.min() + 16**-13), lots.max())) if len(lots) else share
 
 
-def held_out(row: Row, share: float = 0.1) -> bool:
-    return _lot(row) < share
+def split(rows: Sequence[Row], share: float = SHARE) -> tuple[Sequence[Row], Sequence[Row]]:
+    """(train, held out)."""
+    from prolora.dataset.stored import StoredRows  # which builds on this module
+
+    if isinstance(rows, StoredRows):
+        apart = rows.lots < limit(rows.lots, share)
+        return rows.take(np.flatnonzero(~apart)), rows.take(np.flatnonzero(apart))
+    lots = np.array([row.lot for row in rows])
+    apart = lots < limit(lots, share)
+    train = [row for row, out in zip(rows, apart, strict=True) if not out]
+    return train, [row for row, out in zip(rows, apart, strict=True) if out]
 
 
-def split(rows: Sequence[Row], share: float = 0.1) -> tuple[list[Row], list[Row]]:
-    """(train, held out). Two different prompts or more leave neither side empty."""
-    lots = [_lot(row) for row in rows]
-    if not lots:
-        return [], []
-    # Where so few rows draw no lot under `share`, the lowest lot is held out; and the highest is always trained.
-    limit = min(max(share, min(lots) + 16**-13), max(lots))
-    train = [row for row, lot in zip(rows, lots, strict=True) if lot >= limit]
-    return train, [row for row, lot in zip(rows, lots, strict=True) if lot < limit]
+def digest_of(canonical: bytes) -> bytes:
+    return hashlib.sha256(canonical).digest()[:DIGEST]
 
 
 def hash_of(rows: Iterable[Row]) -> str:
     """Of what is said, in order; line numbers do not count."""
-    return _sha256("\n".join(row.content_hash for row in rows))
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps({"messages": row.messages, "line": row.line}, ensure_ascii=False) + "\n")
-
-
-def read_rows(path: Path) -> list[Row]:
-    # Not splitlines: a text may hold U+2028, which ends a line for Python but not for JSON.
-    with path.open(encoding="utf-8", newline="\n") as file:
-        stored = [json.loads(line) for line in file]
-    return [Row(tuple(row["messages"]), row["line"]) for row in stored]
+    return hashlib.sha256(b"".join(row.digest for row in rows)).hexdigest()

@@ -1,0 +1,132 @@
+"""Rows on disk: one JSON line each, and an index by which any of them is found without reading the others."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, overload
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from prolora.dataset.records import DIGEST, Lots, Row, digest_of
+
+# Where a row's line starts and how long it is, its line in the file it came from, its lot, and what it says.
+ENTRY = np.dtype(
+    {
+        "names": ["start", "size", "line", "lot", "digest"],
+        "formats": ["<u8", "<u4", "<u4", "<f8", f"S{DIGEST}"],
+    }
+)
+Index = NDArray[np.void]
+BLOCK = 10_000  # rows that are written, or indexed anew, at a time
+
+
+class RowsFile:
+    """A file of rows that is being written, with its index."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size = file, 0
+        self._parts: list[Index] = []
+
+    def add(self, lines: bytes, index: Index) -> None:
+        """Rows in a piece, whose index counts from the piece's beginning."""
+        self.file.write(lines)
+        index["start"] += self.size
+        self.size += len(lines)
+        self._parts.append(index)
+
+    def index(self) -> Index:
+        return np.concatenate(self._parts) if self._parts else np.empty(0, ENTRY)
+
+
+class StoredRows(Sequence[Row]):
+    """The rows of a file, each read when it is asked for."""
+
+    def __init__(self, text: mmap.mmap | bytes, index: Index) -> None:
+        self.text, self.index = text, index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> StoredRows: ...
+    def __getitem__(self, at: int | slice) -> Row | StoredRows:
+        if isinstance(at, slice):
+            return StoredRows(self.text, self.index[at])
+        entry = self.index[at]
+        start = int(entry["start"])
+        return _row(self.text[start : start + int(entry["size"])])
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[at] for at in range(len(self)))
+
+    def take(self, places: NDArray[np.int64]) -> StoredRows:
+        """The rows at these places, in this order."""
+        return StoredRows(self.text, self.index[places])
+
+    @property
+    def lots(self) -> Lots:
+        return self.index["lot"]
+
+
+def pack(rows: Iterable[Row]) -> tuple[bytes, Index]:
+    """Rows as the lines of a file, and their index."""
+    lines: list[bytes] = []
+    entries: list[tuple[int, int, int, float, bytes]] = []
+    start = 0
+    for row in rows:
+        repaired = b',"repaired":' + orjson.dumps(row.repaired) if row.repaired else b""
+        canonical = row.canonical
+        line = b'{"messages":%b,"line":%d%b}\n' % (canonical, row.line, repaired)
+        lines.append(line)
+        entries.append((start, len(line), row.line, row.lot, digest_of(canonical)))
+        start += len(line)
+    return b"".join(lines), np.array(entries, ENTRY)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> StoredRows:
+    """Raises OSError."""
+    with path.open("wb") as file:
+        store, block = RowsFile(file), list[Row]()
+        for row in rows:
+            block.append(row)
+            if len(block) == BLOCK:
+                store.add(*pack(block))
+                block.clear()
+        store.add(*pack(block))
+    np.save(index_of(path), store.index())
+    return read_rows(path)
+
+
+def read_rows(path: Path) -> StoredRows:
+    """The rows of a file; one without an index, as older studios wrote them, is given one in memory."""
+    if not path.stat().st_size:
+        return StoredRows(b"", np.empty(0, ENTRY))
+    with path.open("rb") as file:
+        text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if index_of(path).exists():
+        return StoredRows(text, np.load(index_of(path), mmap_mode="r", allow_pickle=False))
+    return StoredRows(text, np.concatenate(list(_indexed(text))))
+
+
+def index_of(path: Path) -> Path:
+    return path.with_suffix(".npy")
+
+
+def _row(line: bytes) -> Row:
+    stored = orjson.loads(line)
+    return Row(tuple(stored["messages"]), stored["line"], tuple(stored.get("repaired", ())))
+
+
+def _indexed(text: mmap.mmap) -> Iterator[Index]:
+    start = 0
+    while line := text.readline():
+        _, index = pack([_row(line)])
+        index["start"], index["size"] = start, len(line)
+        start += len(line)
+        yield index
