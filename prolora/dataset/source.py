@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from prolora.dataset.archives import packing_of
 from prolora.dataset.container import Container
 from prolora.dataset.element import printable
 from prolora.dataset.encodings import ENCODINGS, SAVE, census, chosen, detect
@@ -12,18 +13,22 @@ from prolora.errors import DatasetError
 
 # How files begin that people upload by mistake: their bytes, and their text.
 SIGNATURES = (
-    (b"PK\x03\x04", "a zip archive (or an Excel file)"),
     (b"PAR1", "a Parquet file"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
     (b"ARROW1", "an Arrow file"),
     (b"%PDF", "a PDF"),
     (b"\x89PNG", "a picture"),
     (b"SQLite format 3", "an SQLite database"),
 )
+ARCHIVES = (
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+)
+TAR, TAR_AT = b"ustar", 257
 PAGES = (
     (b"version https://git-lfs", "a Git LFS pointer, which stands for a file that was not fetched"),
     (b"<!doctype", "a web page"),
@@ -38,7 +43,7 @@ def open_file(path: Path, encoding: str | None = None) -> Container:
     Raises DatasetError when it cannot be a dataset.
     """
     try:
-        source = Source(path, Bare(path.name))
+        source = _unpacked(path)
         _refuse_binary(source)
         _find_encoding(source, encoding)
         return _container(source)
@@ -48,12 +53,29 @@ def open_file(path: Path, encoding: str | None = None) -> Container:
         ) from error
 
 
+def _unpacked(path: Path) -> Source:
+    bare = Source(path, Bare(path.name))
+    packing = packing_of(bare)
+    if not packing.name:
+        return bare
+    return Source(path, packing, evidence=(f"Unpacked: {printable(packing.inner)}{packing.name}.",))
+
+
 def _refuse_binary(source: Source) -> None:
     with source.open_bytes() as file:
-        head = file.read(64)
-    for signature, looks in SIGNATURES:
-        if head.startswith(signature):
-            raise DatasetError(f"{source.name} looks like {looks}. {SAVE}")
+        head = file.read(512)
+    looks = next((looks for start, looks in SIGNATURES if head.startswith(start)), "")
+    if looks:
+        raise DatasetError(f"{source.name} {_is(source)} {looks}. {SAVE}")
+    archive = "a tar archive" if head.startswith(TAR, TAR_AT) else ""
+    archive = archive or next((looks for start, looks in ARCHIVES if head.startswith(start)), "")
+    if archive:
+        advice = "Unpack it and choose the data file inside, as it is or packed alone as gzip or zip."
+        raise DatasetError(f"{source.name} {_is(source)} {archive}. {advice}")
+
+
+def _is(source: Source) -> str:
+    return "holds" if source.packing.name else "looks like"
 
 
 def _find_encoding(source: Source, encoding: str | None) -> None:

@@ -1,15 +1,24 @@
+import bz2
 import codecs
+import gzip
+import io
 import json
+import lzma
+import stat
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from prolora.dataset.archives import Limited
 from prolora.dataset.container import Container
 from prolora.dataset.element import text_of
 from prolora.dataset.encodings import ENCODINGS, written_back
 from prolora.dataset.source import open_file
+from prolora.dataset.stream import Meter
 from prolora.errors import DatasetError
 
 PAIR = {"instruction": "Où est le café ? “là” – 5 €", "output": "naïve Größe"}
@@ -160,3 +169,156 @@ def test_progress_runs_from_nothing_to_all_while_the_rows_are_read(path: Path) -
     assert shares == sorted(shares)
     assert 0 < shares[0] < 1
     assert found.progress == 1
+
+
+def zipped(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+def test_gzip_is_unpacked_while_it_is_read(path: Path) -> None:
+    path.write_bytes(gzip.compress((LINE * 2).encode("utf-16")))
+    found = open_file(path)
+    assert (values(found), found.name, found.encoding) == ([PAIR] * 2, "JSONL in gzip", "utf-16-le")
+    assert found.evidence[0] == "Unpacked: file.jsonl in gzip."
+
+
+def test_gzip_members_are_one_file_and_zero_bytes_behind_them_are_none(path: Path) -> None:
+    members = [gzip.compress(LINE[:20].encode()), gzip.compress(b""), gzip.compress(LINE[20:].encode())]
+    path.write_bytes(b"".join(members) + b"\0" * 70_000)
+    assert values(open_file(path)) == [PAIR]
+
+
+def test_a_zip_gives_its_one_data_file(path: Path) -> None:
+    aside = [("folder/", b""), ("__MACOSX/folder/._rows.csv", b"\0\1"), ("folder/.DS_Store", b"\0")]
+    zipped(path, *aside, ("folder/rows.csv", b"instruction,output\n007,NA\n"))
+    found = open_file(path)
+    assert (values(found), found.name) == ([{"instruction": "007", "output": "NA"}], "CSV in zip")
+    assert found.evidence[0] == "Unpacked: folder/rows.csv in zip."
+
+
+@pytest.mark.parametrize("name", ["../rows.csv", "a/../../rows.csv", "/etc/rows.csv", "C:\\rows.csv", "..\\rows.csv"])
+def test_a_zip_that_points_out_of_itself_is_refused(path: Path, name: str) -> None:
+    assert "holds a file that points out of it" in refusal(zipped(path, (name, b"a,b\n1,2\n")))
+
+
+@pytest.mark.parametrize(
+    ("members", "sentence"),
+    [
+        ([], "is a zip archive without a file"),
+        ([("a/", b"")], "is a zip archive without a file"),
+        ([("a.csv", b"a,b"), ("b.csv", b"a,b")], "holds several files: a.csv, b.csv. Pack one of them alone."),
+        ([(f"{i}.csv", b"a,b") for i in range(7)], "4.csv and 2 more. Pack one"),
+        ([("a.zip", b"PK\x03\x04")], "holds a zip archive. Unpack it"),
+        ([("a.gz", gzip.compress(b"a,b"))], "holds a gzip archive. Unpack it"),
+        ([("[Content_Types].xml", b""), ("xl/workbook.xml", b"")], "is an Excel workbook. Save its sheet as CSV"),
+        ([("[Content_Types].xml", b""), ("word/document.xml", b"")], "is a Word document. Save it as plain text."),
+        ([("content.xml", b""), ("META-INF/manifest.xml", b"")], "is an OpenDocument file"),
+    ],
+)
+def test_a_zip_without_one_single_data_file_is_refused(path: Path, members: list, sentence: str) -> None:
+    assert sentence in refusal(zipped(path, *members))
+
+
+def test_a_zip_of_a_link_or_of_an_unusual_method_is_refused(path: Path) -> None:
+    link = zipfile.ZipInfo("rows.csv")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    assert "is a link to another file" in refusal(zipped(path, (link, b"/etc/passwd")))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("rows.csv", "a,b\n1,2\n")
+    assert "is packed in an unusual way" in refusal(path)
+
+
+def test_an_encrypted_zip_is_refused(path: Path) -> None:
+    content = bytearray(zipped(path, ("rows.csv", b"a,b\n1,2\n")).read_bytes())
+    content[6] |= 1
+    content[content.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(content)
+    assert "rows.csv in file.jsonl is encrypted" in refusal(path)
+
+
+@pytest.mark.parametrize("keep", [4, 20, 200, -1, -9])
+def test_an_archive_that_is_cut_off_gets_a_sentence(path: Path, keep: int) -> None:
+    content = bytes(json.dumps({"a": list(range(3_000))}), "ascii")
+    for packed in (gzip.compress(content), zipped(path, ("a.json", content)).read_bytes()):
+        path.write_bytes(packed[:keep])
+        assert refusal(path) == (
+            "file.jsonl looks like a gzip or zip archive but is damaged or cut off. Pack or upload it again."
+        )
+
+
+def test_an_archive_whose_sum_is_wrong_gets_a_sentence(path: Path) -> None:
+    packed = bytearray(gzip.compress(LINE.encode()))
+    packed[-6] ^= 1
+    path.write_bytes(packed)
+    assert "damaged or cut off" in refusal(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("rows.jsonl", LINE)
+    path.write_bytes(path.read_bytes().replace(b"instruction", b"construction"[:11]))
+    assert "damaged or cut off" in refusal(path)
+
+
+def test_a_bomb_is_stopped_by_what_it_unpacks_to_and_not_by_what_it_says(path: Path) -> None:
+    blank = b" " * (1 << 20)
+    with gzip.open(path, "wb") as file:
+        for _ in range(80):
+            file.write(blank)
+    assert "unpacks to more than 200 times its size" in refusal(path)
+    zipped(path, ("rows.jsonl", blank * 80))
+    assert "unpacks to more than 200 times its size" in refusal(path)
+
+
+def test_no_file_unpacks_to_more_than_the_limit(path: Path) -> None:
+    path.write_bytes(b"x")
+    with Meter(path) as meter:
+        file = Limited(io.BytesIO(bytes(3 << 20)), meter, "file.gz", limit=1 << 20)
+        assert len(file.read(1 << 20)) == 1 << 20
+        with pytest.raises(DatasetError, match="unpacks to more than 1 MB"):
+            file.read(1)
+
+
+def test_a_zip_of_very_many_files_is_refused_before_its_list_is_read(path: Path) -> None:
+    zipped(path, *((f"{number:0200}.csv", b"") for number in range(5_000)))
+    assert "lists too many files" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (bz2.compress(b"a,b"), "looks like a bzip2 archive. Unpack it and choose the data file inside"),
+        (lzma.compress(b"a,b"), "looks like an xz archive. Unpack it"),
+        (b"\x28\xb5\x2f\xfd", "looks like a zstd archive. Unpack it"),
+        (gzip.compress(gzip.compress(b"a,b")), "holds a gzip archive. Unpack it"),
+        (gzip.compress(b"%PDF-1.7"), "holds a PDF. Save it as JSON"),
+    ],
+)
+def test_other_archives_are_told_what_to_do(path: Path, content: bytes, sentence: str) -> None:
+    path.write_bytes(content)
+    assert sentence in refusal(path)
+
+
+def test_a_tar_is_told_as_such_in_gzip_too(path: Path) -> None:
+    for mode in ("w", "w:gz"):
+        with tarfile.open(path, mode) as archive:
+            archive.addfile(tarfile.TarInfo("rows.csv"))
+        assert "a tar archive. Unpack it" in refusal(path)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), kind=st.sampled_from(["gzip", "zip"]))
+def test_no_damage_to_an_archive_ends_in_anything_but_rows_or_a_sentence(
+    path: Path, data: st.DataObject, kind: str
+) -> None:
+    packed = bytearray(
+        gzip.compress(LINE.encode()) if kind == "gzip" else zipped(path, ("a.jsonl", LINE.encode())).read_bytes()
+    )
+    for at in data.draw(st.lists(st.integers(0, len(packed) - 1), min_size=1, max_size=4)):
+        packed[at] = data.draw(st.integers(0, 255))
+    path.write_bytes(packed)
+    try:
+        rows = list(open_file(path).rows())
+    except DatasetError:
+        return
+    assert len(rows) == 1
