@@ -7,10 +7,14 @@ from typing import Any, cast
 
 from peft import PeftConfig, PeftType
 
+from prolora.adapter_fields import check_fields
 from prolora.adapter_file import CONFIG, FORMAT
 from prolora.errors import PlanError
 from prolora.layout import Axis, Layout, of_pattern
 from prolora.plan import Setting
+
+MOST_DROPOUT = 0.999  # more would leave nothing of an input
+BIASES = ("none", "all", "prolora_only")
 
 
 def _help(text: str) -> dict[str, str]:
@@ -85,9 +89,11 @@ class ProloraConfig(PeftConfig):  # type: ignore[misc]  # PEFT is untyped
             raise PlanError(
                 f"format_version is {self.format_version!r}; this prolora reads 1 to {FORMAT}. Install a newer one."
             )
-        for pattern in self.setting_pattern:
-            self.layout_of(pattern)  # refuses what cannot be
-        self.layout_of("")
+        check_fields(vars(self))
+        if not isinstance(self.lora_dropout, int | float) or not 0 <= self.lora_dropout <= MOST_DROPOUT:
+            raise PlanError(f"lora_dropout must be a number from 0 to {MOST_DROPOUT}, not {self.lora_dropout!r}.")
+        if self.bias not in BIASES:
+            raise PlanError(f"bias must be one of {', '.join(BIASES)}, not {self.bias!r}.")
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> PeftConfig:

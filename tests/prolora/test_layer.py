@@ -57,6 +57,31 @@ def test_a_pattern_of_an_impossible_setting_or_an_unknown_number_is_refused() ->
         ProloraConfig(r=8, u=2, m=2, n=2, setting_pattern={"q_proj": {"alpha": 9}})
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"setting_pattern": {r"layers\.1\.q_proj": {"u": 9}}}, "between 0 and r = 8"),
+        ({"setting_pattern": {".*": {"u": 1}, "q_proj": {"u": 9}}}, "between 0 and r = 8"),
+        ({"setting_pattern": {"q_(proj": {"u": 1}}}, "q_.proj., which is no regular expression"),
+        ({"alpha_pattern": {"q_(proj": 1}}, "q_.proj., which is no regular expression"),
+        ({"alpha_pattern": {"q_proj": "1"}}, "alpha_pattern of q_proj must be a number, not '1'"),
+        ({"lora_alpha": float("nan")}, "lora_alpha must be a number"),
+        ({"lora_dropout": 1.0}, "lora_dropout must be a number from 0 to 0.999"),
+        ({"lora_dropout": -0.1}, "lora_dropout must be"),
+        ({"bias": "some"}, "bias must be one of none, all, prolora_only"),
+    ],
+    ids=str,
+)
+def test_what_no_layer_could_take_is_refused_with_the_config(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(PlanError, match=words):
+        ProloraConfig(**({"r": 8, "u": 2, "m": 2, "n": 2} | fields))
+
+
+def test_a_layer_trains_at_the_most_dropout_that_is_allowed() -> None:
+    layer = layer_of(r=8, u=2, m=3, n=3, lora_dropout=0.999)
+    assert layer.train()(torch.randn(5, 64)).isfinite().all()
+
+
 @pytest.mark.parametrize("value", [2.0, "2", True, None])
 def test_a_number_of_the_setting_that_is_not_whole_is_refused_by_name(value: object) -> None:
     with pytest.raises(PlanError, match="m must be a whole number"):
