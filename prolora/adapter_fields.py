@@ -46,7 +46,7 @@ def _check_rank(field: str, rank: Any) -> None:
 
 
 def _check_scale(field: str, alpha: Any) -> None:
-    if type(alpha) not in (int, float) or not abs(alpha) < FLOAT32:  # NaN is never less
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < FLOAT32:  # NaN is never less
         raise PlanError(f"{field} must be a number, not {_short(alpha)}, and below 2^128.")
 
 

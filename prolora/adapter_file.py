@@ -118,6 +118,7 @@ def header(path: Path) -> tuple[dict[str, Shape], tuple[str, ...]]:
     """Shape of each tensor by its name, and all dtypes, of any safetensors file; no weights are read."""
     try:
         str(path).encode()
+        path.open("rb").close()  # safetensors says of every file that it may not read that there is none
         with safe_open(path, framework="numpy") as tensors:
             slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
             shapes = {name: tuple(each.get_shape()) for name, each in slices.items()}

@@ -21,10 +21,10 @@ def aside(target: Path) -> Iterator[Path]:
 
     Raises AdapterError, which names the target, for whatever the disk refuses.
     """
-    if target.exists() or target.is_symlink():
-        raise AdapterError(f"{target} exists already; nothing is ever written over. Give another folder.")
     folder = target.parent / f".{target.name}.{uuid4().hex}"
     try:
+        if target.exists() or target.is_symlink():
+            raise AdapterError(f"{target} exists already; nothing is ever written over. Give another folder.")
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
         yield folder

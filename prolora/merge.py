@@ -21,7 +21,8 @@ from prolora.tensor_file import DTYPES, write_tensors
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 CODES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 BESIDE = (".json", ".model", ".txt", ".jinja", ".tiktoken")  # of tokenizer and configuration
-TIED = ("embed_tokens.weight", "lm_head.weight")
+HEAD = "lm_head.weight"
+TIED = ("embed_tokens.weight", HEAD)
 LICENCES = ("LICENSE", "LICENCE", "NOTICE")
 
 
@@ -144,8 +145,10 @@ def _check(changes: Changes, base: Path, shards: tuple[str, ...], config: dict[s
         shapes |= found
         if odd := set(dtypes) - set(DTYPES):
             raise AdapterError(f"{base / shard} holds {min(odd)}; only bases in bfloat16, float16 or float32 merge.")
+    # Some architectures, as Gemma, are tied without a word in their config.json: then there is no head in their files.
+    tied = config.get("tie_word_embeddings") or not any(name.endswith(HEAD) for name in shapes)
     for name, change in changes.items():
-        if config.get("tie_word_embeddings") and name.endswith(TIED):
+        if tied and name.endswith(TIED):
             raise AdapterError(f"The adapter changes {name}, which in {base} also is another layer's. Untie it first.")
         if name not in shapes:
             raise AdapterError(f"The adapter changes {name}, and the base in {base} has no such weight.")

@@ -166,6 +166,19 @@ def test_a_head_that_is_tied_to_the_embeddings_is_not_changed_behind_their_back(
         merge(source, tmp_path / "merged", folder)
 
 
+def test_a_base_without_a_head_is_tied_though_its_configuration_does_not_say_so(base: Base, tmp_path: Path) -> None:
+    folder = base(tied=True)
+    config = json.loads((folder / "config.json").read_text())
+    del config["tie_word_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config))
+    source = adapter(tmp_path / "adapter", folder, lora())
+    tensors = load_file(source / "adapter_model.safetensors")
+    tensors["base_model.model.model.embed_tokens.weight"] = torch.zeros(64, 48)
+    save_file(tensors, source / "adapter_model.safetensors")
+    with pytest.raises(AdapterError, match=r"changes model.embed_tokens.weight, which .* Untie it first"):
+        merge(source, tmp_path / "merged", folder)
+
+
 def test_a_weight_that_the_dtype_cannot_hold_is_refused(base: Base, tmp_path: Path) -> None:
     folder = base()
     source = adapter(tmp_path / "adapter", folder, lora())
