@@ -29,6 +29,12 @@ HOW = (
 )
 
 
+def check_targets(shapes: Shapes, target_modules: tuple[str, ...]) -> None:
+    """Raise for the name of a module that the base does not have."""
+    if set(target_modules) - set(shapes.modules):
+        raise PlanError(f"Target modules must be among {', '.join(shapes.modules)}.")
+
+
 def chunk_cost(shapes: Shapes, target_modules: Targets, m: int, n: int) -> int:
     """Parameters of one shared rank over all modules; widths that m or n do not divide are rounded up."""
     return sum(
@@ -81,6 +87,7 @@ def parse_budget(text: str, shapes: Shapes, target_modules: Targets = None, dtyp
     """
     plain = re.sub(r"\s", " ", text).strip().lower()
     if rank := re.fullmatch(r"(?:lora *)?(?:rank|r) *[=:]? *([0-9]{1,6})", plain):
+        check_targets(shapes, target_modules or ())
         return _at_least_one(int(rank[1]) * shapes.lora_unit(target_modules), text)
     if shared := re.fullmatch(r"([0-9].*[0-9]|[0-9]) *adapters? *(?:in|on|per) *(.+)", plain):
         adapters, card = _quantity(shared[1], {"": 1}, text), _quantity(shared[2], BYTE_UNITS, text)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from prolora.base_models import Shapes
-from prolora.budget import bytes_of
+from prolora.budget import bytes_of, check_targets
 from prolora.errors import PlanError
 
 NARROW = 2048  # under this hidden size, widths that m does not divide miss by 0.2 to 0.6 %
@@ -34,8 +34,7 @@ class Facts:
             raise PlanError(f"The tolerance must lie between 0 and 5%, not {100 * self.spread:g}%.")
         if not self.target_modules:
             object.__setattr__(self, "target_modules", self.shapes.modules)
-        if set(self.target_modules) - set(self.shapes.modules):
-            raise PlanError(f"Target modules must be among {', '.join(self.shapes.modules)}.")
+        check_targets(self.shapes, self.target_modules)
         bytes_of(self.budget, self.dtype)  # refuses an unknown dtype
 
     @property

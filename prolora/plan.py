@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, inf
 from typing import Any, Literal, Self, get_args
 
 from prolora.errors import PlanError
@@ -121,14 +121,19 @@ class Plan:
     def __post_init__(self) -> None:
         check_method(self.method, self.setting)
         self._check_numbers()
+        if self.quantization not in get_args(Quantization):
+            raise PlanError(f"Quantisation is {' or '.join(get_args(Quantization))}, not {self.quantization!r}.")
         possible = TIED if self.method == "tied-lora" else MODULES
         if not self.target_modules or set(self.target_modules) - set(possible):
             raise PlanError(f"Target modules of {self.method} must be among {', '.join(possible)}.")
 
     def _check_numbers(self) -> None:
+        for name in ("batch_size", "max_length", "seed"):
+            if type(getattr(self, name)) is not int:  # True is an int too
+                raise PlanError(f"The {name.replace('_', ' ')} must be a whole number, not {getattr(self, name)!r}.")
         for name in ("alpha", "learning_rate", "b_lr_ratio", "unshared_lr_ratio", "epochs", "batch_size"):
-            if not getattr(self, name) > 0:
-                raise PlanError(f"The {name.replace('_', ' ')} must be above 0, not {getattr(self, name)}.")
+            if not 0 < getattr(self, name) < inf:
+                raise PlanError(f"The {name.replace('_', ' ')} must be above 0 and finite, not {getattr(self, name)}.")
         for name, most in MOST.items():
             if getattr(self, name) > most:
                 raise PlanError(f"The {name.replace('_', ' ')} must be at most {most}, not {getattr(self, name)}.")

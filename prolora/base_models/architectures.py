@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prolora.base_models.shapes import Linear, Shapes
+from prolora.base_models.shapes import MOST, Linear, Shapes
 from prolora.errors import BaseModelError
 
 LARGEST = 10**7  # wider than any model, and small enough for exact counts
@@ -88,7 +88,10 @@ def shapes_of(config: Config, linears: tuple[Linear, ...], other: int, tied: boo
     bare = Shapes(layers, config.hidden, linears, 0)
     embeddings = vocabulary * config.hidden * (1 if tied else 2)
     total = embeddings + other + sum(bare.times(each) * each.weights for each in linears)
-    return Shapes(layers, config.hidden, linears, total, vocabulary, config.heads, note)
+    shapes = Shapes(layers, config.hidden, linears, total, vocabulary, config.heads, note)
+    if not shapes.countable:
+        raise BaseModelError(f"{config.file} describes a model of more than {MOST:,} parameters. Copy the file again.")
+    return shapes
 
 
 def llama(config: Config, tied: bool = False, norms: int = 2, more: int = 0) -> Shapes:

@@ -33,4 +33,8 @@ def _shapes(fields: dict[str, Any]) -> Shapes:
         numbers += [linear.inputs, linear.outputs, shapes.times(linear)]
     if not all(type(number) is int and number > 0 for number in numbers):
         raise ValueError("a number that is not a whole one above 0")
+    if not all(isinstance(words, str) for words in (shapes.note, *shapes.modules)):
+        raise ValueError("a name or a note that is no text")
+    if not shapes.linears or not shapes.countable:
+        raise ValueError("no linear layers, or more than any model has")
     return shapes

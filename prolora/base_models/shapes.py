@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MOST = 10**15  # more parameters than any model has, and few enough for the planner's 64 bits
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -40,6 +42,10 @@ class Shapes:
     def times(self, linear: Linear) -> int:
         """How many modules of this kind the whole model has."""
         return self.layers if linear.count is None else linear.count
+
+    @property
+    def countable(self) -> bool:
+        return max(self.base_parameters, self.lora_unit()) <= MOST
 
     def lora_unit(self, target_modules: tuple[str, ...] | None = None) -> int:
         """What one rank of LoRA costs over all modules: the sum of h + o."""

@@ -141,6 +141,13 @@ def test_every_architecture_of_the_table_is_compared() -> None:
     assert {type(built(kind, next(f for k, f in CASES if k == kind))).__name__ for kind in kinds} == set(ARCHITECTURES)
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_model_too_large_to_count_is_refused(name: str) -> None:
+    fields = {field: 10**7 if type(value) is int else value for field, value in (MOE | NARROW_SHARED).items()}
+    with pytest.raises(BaseModelError, match=r"config\.json describes a model of more than 1,000,000,000,000,000"):
+        ARCHITECTURES[name](Config(fields | {"num_local_experts": 8}, "config.json"))
+
+
 @pytest.mark.parametrize("layers", [1, "1", True, {"1": 1}])
 def test_layers_without_experts_are_a_list(layers: Any) -> None:
     with pytest.raises(BaseModelError, match="mlp_only_layers"):

@@ -128,6 +128,12 @@ def test_a_rank_is_that_of_the_chosen_modules() -> None:
     assert parse_budget("rank 8", SEVEN, ("q_proj", "v_proj")) == 8 * 32 * 2 * 8192
 
 
+@pytest.mark.parametrize("targets", [("q_prj",), ("q_proj", "qkv_proj")])
+def test_a_rank_of_modules_that_are_not_there_is_refused_by_their_names(targets: tuple[str, ...]) -> None:
+    with pytest.raises(PlanError, match="Target modules must be among q_proj"):
+        parse_budget("rank 8", SEVEN, targets)
+
+
 @given(st.integers(1, 10**12), st.sampled_from(["{}", "{:,}", "{:_}", " {} parameters "]))
 def test_any_whole_number_is_read_as_it_is(parameters: int, written: str) -> None:
     assert parse_budget(written.format(parameters), SEVEN) == parameters

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,6 +88,18 @@ def test_code_of_the_folder_is_never_run(opt: Path) -> None:
         shapes.count(opt)
 
 
+def counted(**changes: Any) -> str:
+    """A file of counted shapes that would be one but for the changes."""
+    linears = [{"name": "q_proj", "inputs": 64, "outputs": 64, "count": 2}]
+    fields = {"layers": 2, "hidden": 64, "linears": linears, "base_parameters": 10**6, "vocabulary": 100, "heads": 2}
+    return json.dumps({"architecture": "X", "shapes": fields | changes})
+
+
+def test_a_file_of_counted_shapes_without_a_note_is_read(tmp_path: Path) -> None:
+    (tmp_path / "shapes.json").write_text(counted())
+    assert find(str(tmp_path / "shapes.json")).shapes.base_parameters == 10**6
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -96,6 +109,11 @@ def test_code_of_the_folder_is_never_run(opt: Path) -> None:
         '{"architecture": "X", "shapes": {}}',
         '{"architecture": "X", "shapes": {"layers": true, "hidden": 1, "linears": [], "base_parameters": 1}}',
         '{"architecture": "X", "shapes": {"layers": 1, "hidden": 1, "linears": [{"name": "a"}], "base_parameters": 1}}',
+        "[" * 200_000,
+        counted(linears=[]),
+        counted(note=5),
+        counted(base_parameters=10**30),
+        counted(linears=[{"name": ["q_proj"], "inputs": 64, "outputs": 64, "count": 2}]),
     ],
 )
 def test_a_file_that_holds_no_counted_shapes_is_refused(tmp_path: Path, content: str) -> None:
