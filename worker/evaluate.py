@@ -41,12 +41,13 @@ class DivergedError(StudioError):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The items, ready for a model: the whole turn for the loss, the prompt alone for the answer."""
+    """The items, ready for a model: the whole row for the loss, the prompt alone for the answer."""
 
     examples: list[Example]
-    prompts: list[list[int]]
-    golds: list[str]
     rows: Sequence[Row]
+    asked: list[int]  # places of the rows that ask something; plain text has a loss alone
+    prompts: list[list[int]]  # of the asked
+    golds: list[str]  # what the asked should be answered
     most_new: int
     tokenizer: Tokenizer
 
@@ -69,17 +70,25 @@ def prepare(tokenizer: ChatTokenizer, held_out: Sequence[Row], max_length: int) 
 
 
 def items_of(tokenizer: ChatTokenizer, rows: Sequence[Row], examples: list[Example]) -> HeldOut:
-    golds = [row.messages[-1]["content"] for row in rows]
+    last = {place: last_trained(row) for place, row in enumerate(rows) if row.messages[0]["role"] != "text"}
+    golds = [rows[place].messages[turn]["content"] for place, turn in last.items()]
     encoded = tokenizer.tokenizer.encode_batch(golds, add_special_tokens=False)
     longest = max((len(each.ids) for each in encoded), default=0)
     return HeldOut(
         examples=examples,
-        prompts=[list(tokenizer.prompt(row.messages[:-1])) for row in rows],
-        golds=golds,
         rows=rows,
+        asked=list(last),
+        prompts=[list(tokenizer.prompt(rows[place].messages[:turn])) for place, turn in last.items()],
+        golds=golds,
         most_new=min(longest + MARGIN, MOST_NEW),
         tokenizer=tokenizer.tokenizer,
     )
+
+
+def last_trained(row: Row) -> int:
+    """The place of the last answer that is trained: the one to compare with."""
+    turns = enumerate(row.messages)
+    return max(place for place, turn in turns if turn["role"] == "assistant" and turn.get("weight") != 0)
 
 
 def measure(work: Work, model: PeftModel, items: HeldOut, subject: Subject, adapter_id: int | None) -> None:
@@ -99,12 +108,11 @@ def judge(items: HeldOut, texts: Sequence[str], losses: Sequence[float]) -> dict
     loss = metrics.ratio(losses, [example.trained for example in items.examples])
     if not (math.isfinite(loss.high) and loss.high < HOPELESS):
         raise DivergedError(DIVERGED)
-    return {
-        "loss": loss,
-        "perplexity": metrics.perplexity(loss),
-        "exact_match": metrics.proportion([metrics.exact_match(*pair) for pair in pairs]),
-        "token_f1": metrics.mean([metrics.token_f1(*pair) for pair in pairs]),
-    }
+    estimates = {"loss": loss, "perplexity": metrics.perplexity(loss)}
+    if pairs:
+        estimates["exact_match"] = metrics.proportion([metrics.exact_match(*pair) for pair in pairs])
+        estimates["token_f1"] = metrics.mean([metrics.token_f1(*pair) for pair in pairs])
+    return estimates
 
 
 def row(work: Work, subject: Subject, adapter_id: int | None, metric: str, estimate: Estimate) -> Score:
@@ -126,11 +134,13 @@ def row(work: Work, subject: Subject, adapter_id: int | None, metric: str, estim
 def write_predictions(
     work: Work, subject: Subject, items: HeldOut, texts: Sequence[str], losses: Sequence[float]
 ) -> None:
-    found = zip(items.rows, texts, losses, strict=True)
+    said = dict(zip(items.asked, texts, strict=True))
     lines = [
-        json.dumps({"line": row.line, "messages": row.messages, "answer": text, "loss": loss}, ensure_ascii=False)
+        json.dumps(
+            {"line": row.line, "messages": row.messages, "answer": said.get(place), "loss": loss}, ensure_ascii=False
+        )
         + "\n"
-        for row, text, loss in found
+        for place, (row, loss) in enumerate(zip(items.rows, losses, strict=True))
     ]
     files.predictions(work.lease.job_id, subject).write_text("".join(lines), encoding="utf-8")
 

@@ -1,29 +1,27 @@
-"""The forms an instruction row can have, and how each becomes a conversation."""
+"""The forms a row can have, and how each becomes a conversation."""
 
-import difflib
-import json
 from collections.abc import Callable, Iterator
 from collections.abc import Mapping as Columns
 from dataclasses import dataclass
-from itertools import pairwise
+from json import JSONDecodeError
 from typing import Any, Literal, get_args
 
 from prolora.chat import Message
-from prolora.dataset.element import printable
+from prolora.dataset.bad_row import BadRow, kind, sound, with_article
+from prolora.dataset.element import Flaws
+from prolora.dataset.repairs import REPAIRS, Reading, mended, stripped
+from prolora.dataset.roles import meant, role_of
 from prolora.errors import DatasetError
 
-Form = Literal["alpaca", "messages", "sharegpt", "prompt-completion"]
-ROLES = ("system", "user", "assistant")
-# Other names that files use for a role, as published datasets and tools write them.
-SPELLINGS = {"human": "user", "developer": "system"} | dict.fromkeys(
-    ("gpt", "chatgpt", "bing", "bard", "model"), "assistant"
-)
+__all__ = ["KNOWN", "OPTIONAL", "REPAIRS", "BadRow", "Form", "Mapping", "Reading", "conversation", "guess", "named"]
+
+Form = Literal["alpaca", "messages", "sharegpt", "prompt-completion", "text"]
 
 # Each form's own fields, and the names that files are known to use for them, likeliest first.
 ANSWERS = ("output", "response", "answer", "completion", "target", "solution")
 KNOWN: dict[Form, dict[str, tuple[str, ...]]] = {
     "messages": {"messages": ("messages", "turns")},
-    "sharegpt": {"conversations": ("conversations", "conversation"), "system": ("system",)},
+    "sharegpt": {"conversations": ("conversations", "conversation", "items"), "system": ("system",)},
     "alpaca": {
         "instruction": ("instruction", "question", "query", "problem"),
         "input": ("input",),
@@ -32,34 +30,9 @@ KNOWN: dict[Form, dict[str, tuple[str, ...]]] = {
         "history": ("history",),
     },
     "prompt-completion": {"prompt": ("prompt",), "completion": ("completion", "response", "output", "answer")},
+    "text": {"text": ("text", "content")},
 }
 OPTIONAL = ("input", "system", "history")
-
-
-# Code -> what the repair does to a row. None is made unless it is asked for.
-REPAIRS = {
-    "white-space": "White space around a content is left off.",
-}
-
-
-class BadRow(Exception):  # noqa: N818
-    """Why a row is left out: a code, the sentence without its “Line 48”, and the field of the file if it is one's.
-
-    `repair` is the code of the repair that would rescue the row, if there is one.
-    """
-
-    def __init__(self, code: str, what: str, field: str = "", repair: str = "") -> None:
-        super().__init__(what)
-        self.code, self.field, self.repair = code, field, repair
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A sound row: what it says, the repairs that were made, and those that could be made."""
-
-    messages: tuple[Message, ...]
-    repaired: tuple[str, ...] = ()
-    offered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,11 +58,13 @@ class Mapping:
 
 def guess(columns: Columns[str, int]) -> Mapping | None:
     """The form that most rows can have, by the names of their fields; None when no form fits."""
-    best: tuple[int, Mapping] | None = None
+    best: tuple[float, Mapping] | None = None
     for form, parts in KNOWN.items():
         fields = {part: _named(names, columns) for part, names in parts.items()}
         needed = [name for part, name in fields.items() if part not in OPTIONAL]
-        rows = min((columns.get(name, 0) for name in needed), default=0)
+        rows: float = min((columns.get(name, 0) for name in needed), default=0)
+        if form == "text":
+            rows /= 2  # files of questions and answers often hold the two once more as one text
         if rows and (best is None or rows > best[0]):
             best = rows, Mapping(form, fields)
     return best[1] if best else None
@@ -105,146 +80,131 @@ def named(value: Any) -> dict[str, Any] | None:
     """A row as named fields, also where it is only its list of turns or only its text; None when it is neither."""
     if isinstance(value, dict):
         return value
-    if isinstance(value, list):
+    if isinstance(value, list) and value and isinstance(value[0], dict):
         return {"turns": value}
     return {"text": value} if isinstance(value, str) else None
 
 
 def conversation(row: dict[str, Any], mapping: Mapping, repairs: frozenset[str] = frozenset()) -> Reading:
     """The row as messages, mended by these repairs where it needs them, or BadRow."""
-    messages = _READERS[mapping.form](row, mapping.fields)
-    if all(message["content"].strip() == message["content"] for message in messages):
-        return Reading(messages)
-    if "white-space" not in repairs:
-        return Reading(messages, offered=("white-space",))
-    stripped: tuple[Message, ...] = tuple({**message, "content": message["content"].strip()} for message in messages)
-    return Reading(stripped, repaired=("white-space",))
+    try:
+        return stripped(_READERS[mapping.form](row, mapping.fields, repairs), repairs)
+    except BadRow as error:
+        if error.repair and not _can_be_mended(row, mapping):
+            error.repair = ""
+        raise
 
 
-def _alpaca(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
+def _can_be_mended(row: dict[str, Any], mapping: Mapping) -> bool:
+    try:
+        _READERS[mapping.form](row, mapping.fields, frozenset(REPAIRS))
+    except BadRow:
+        return False
+    return True
+
+
+def _messages(row: dict[str, Any], fields: dict[str, str], repairs: frozenset[str]) -> Reading:
+    return _turns(row, fields["messages"], repairs)
+
+
+def _sharegpt(row: dict[str, Any], fields: dict[str, str], repairs: frozenset[str]) -> Reading:
+    reading, system = _turns(row, fields["conversations"], repairs), _system(row, fields)
+    if system and reading.messages[0]["role"] == "system":
+        raise BadRow("system-twice", f"has a {fields['system']} and a system turn. Keep one of them")
+    return Reading((*system, *reading.messages), reading.repaired) if system else reading
+
+
+def _turns(row: dict[str, Any], field: str, repairs: frozenset[str]) -> Reading:
+    turns = row.get(field)
+    if isinstance(turns, str) and turns.strip():
+        turns = _parsed(turns, field)
+    if turns is None or turns in ([], ""):
+        raise BadRow("no-messages", f"has no turns. Add {with_article(field)} list", field)
+    if not isinstance(turns, list):
+        raise BadRow("not-a-list", f"has {kind(turns)} as its {field}. Write a list of turns", field)
+    try:
+        return mended(turns, repairs)
+    except BadRow as error:
+        error.field = field
+        raise
+
+
+def _alpaca(row: dict[str, Any], fields: dict[str, str], _: frozenset[str]) -> Reading:
     asked = _text(row, fields["instruction"], "instruction")
-    more = _optional(row, fields, "input")
+    more = _string(row, fields.get("input", ""))
     answer = _text(row, fields["output"], "answer")
     user = f"{asked}\n{more}" if more else asked
     last: tuple[Message, ...] = ({"role": "user", "content": user}, {"role": "assistant", "content": answer})
-    return (*_system(row, fields), *_history(row, fields), *last)
+    return Reading((*_system(row, fields), *_history(row, fields), *last))
 
 
 def _system(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
-    words = _optional(row, fields, "system")
+    words = _string(row, fields.get("system", ""))
     return ({"role": "system", "content": words},) if words.strip() else ()
 
 
 def _history(row: dict[str, Any], fields: dict[str, str]) -> Iterator[Message]:
     """Earlier questions with their answers, as pairs."""
-    pairs = row.get(fields.get("history", "")) or []
+    field = fields.get("history", "")
+    pairs = row.get(field) or []
     if isinstance(pairs, str):
-        pairs = _parsed(pairs, fields["history"])
+        pairs = _parsed(pairs, field)
     for number, pair in enumerate(pairs if isinstance(pairs, list) else [None], start=1):
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(t, str) and t.strip() for t in pair)):
-            raise BadRow("history", f"has a history whose entry {number} is no pair of question and answer. Mend it")
-        yield {"role": "user", "content": _sound(pair[0])}
-        yield {"role": "assistant", "content": _sound(pair[1])}
+            what = f"has a history whose entry {number} is no pair of question and answer. Mend it"
+            raise BadRow("history", what, field)
+        yield {"role": "user", "content": sound(pair[0])}
+        yield {"role": "assistant", "content": sound(pair[1])}
 
 
-def _optional(row: dict[str, Any], fields: dict[str, str], part: str) -> str:
-    return _string(row, fields.get(part, ""))
+def _prompt(row: dict[str, Any], fields: dict[str, str], repairs: frozenset[str]) -> Reading:
+    """Two texts, or turns in place of one or both: only what completes the prompt is trained."""
+    asked, answer = row.get(fields["prompt"]), row.get(fields["completion"])
+    if not asked or not isinstance(asked, list):
+        asked = [{"role": "user", "content": _text(row, fields["prompt"], "prompt")}]
+    if not answer or not isinstance(answer, list):
+        answer = [{"role": "assistant", "content": _text(row, fields["completion"], "answer")}]
+    return mended([*map(_untrained, asked), *answer], repairs)
 
 
-def _prompt(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
-    asked, answer = _text(row, fields["prompt"], "prompt"), _text(row, fields["completion"], "answer")
-    return ({"role": "user", "content": asked}, {"role": "assistant", "content": answer})
+def _untrained(turn: Any) -> Any:
+    answers = isinstance(turn, dict) and meant(role_of(turn)) == "assistant"
+    return {**turn, "weight": 0} if answers and turn.get("weight") in (None, 1) else turn
 
 
-def _messages(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
-    field = fields.get("messages") or fields["conversations"]
-    turns = row.get(field)
-    if isinstance(turns, str) and turns.strip():
-        turns = _parsed(turns, field)
-    if turns is None or turns in ([], ""):
-        raise BadRow("no-messages", f"has no turns. Add {_a(field)} list", field)
-    if not isinstance(turns, list):
-        raise BadRow("not-a-list", f"has {_kind(turns)} as its {field}. Write a list of turns", field)
-    try:
-        messages = tuple(_turn(turn, number) for number, turn in enumerate(turns, start=1))
-        _check_order([message["role"] for message in messages])
-    except BadRow as error:
-        error.field = field
-        raise
-    return messages
+def _plain(row: dict[str, Any], fields: dict[str, str], _: frozenset[str]) -> Reading:
+    return Reading(({"role": "text", "content": _text(row, fields["text"], "text")},))
 
 
-def _sharegpt(row: dict[str, Any], fields: dict[str, str]) -> tuple[Message, ...]:
-    messages, system = _messages(row, fields), _system(row, fields)
-    if system and messages[0]["role"] == "system":
-        raise BadRow("system-twice", f"has a {fields['system']} and a system turn. Keep one of them")
-    return (*system, *messages)
-
-
-def _parsed(text: str, field: str) -> Any:
-    """A list that a table's cell, or a careless export, holds as JSON text."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadRow("not-a-list", f"has text as its {field} that is no JSON list. Write a list", field) from error
-
-
-_READERS: dict[Form, Callable[[dict[str, Any], dict[str, str]], tuple[Message, ...]]] = {
+_READERS: dict[Form, Callable[[dict[str, Any], dict[str, str], frozenset[str]], Reading]] = {
     "alpaca": _alpaca,
     "messages": _messages,
     "sharegpt": _sharegpt,
     "prompt-completion": _prompt,
+    "text": _plain,
 }
 
 
-def _turn(turn: Any, number: int) -> Message:
-    if not isinstance(turn, dict):
-        raise BadRow("not-an-object", f"has {_kind(turn)} as turn {number}. Write an object with role and content")
-    role, content = turn.get("role", turn.get("from")), _joined(turn.get("content", turn.get("value")), number)
-    role = SPELLINGS.get(role, role) if isinstance(role, str) else role
-    if role not in ROLES:
-        raise BadRow("unknown-role", f"has a turn {number} whose role is {_shown(role)}. {_meant(role)}")
-    if turn.get("tool_calls") or turn.get("function_call"):
-        raise BadRow("tool-call", f"calls a tool in turn {number}, which cannot be trained. Leave the call out")
-    if turn.get("weight", 1) != 1:
-        raise BadRow("weight", f"has a weight on turn {number}; every answer is trained alike. Leave the weight out")
-    if content is not None and not isinstance(content, str):
-        raise BadRow("not-text", f"has {_kind(content)} as the content of turn {number}. Write it as text")
-    if not content or not content.strip():
-        raise BadRow("empty-turn", f"has nothing to say in turn {number} ({role}). Add its content")
-    return {"role": str(role), "content": _sound(content)}
-
-
-def _joined(content: Any, number: int) -> Any:
-    """Content in parts, as OpenAI writes it, is one text when all of them are text."""
-    if not isinstance(content, list) or not content or not all(isinstance(part, dict) for part in content):
-        return content
-    texts = [part.get("text") if part.get("type") == "text" else None for part in content]
-    if not all(isinstance(text, str) for text in texts):
-        raise BadRow("not-text", f"has parts in turn {number} that are no text. Leave them out")
-    return "".join(map(str, texts))
-
-
-def _check_order(roles: list[str]) -> None:
-    """An optional system turn, then user and assistant by turns, the assistant last."""
-    spoken = roles[1:] if roles[0] == "system" else roles
-    if "system" in spoken:
-        raise BadRow("system-not-first", "has a system turn after the first turn. Move it to the beginning")
-    if "assistant" not in spoken:
-        raise BadRow("no-answer", "has no assistant turn. Add an answer")
-    if spoken[0] != "user":
-        raise BadRow("starts-with-assistant", "begins with the assistant. Begin with a user turn")
-    for number, (one, two) in enumerate(pairwise(spoken), start=len(roles) - len(spoken) + 2):
-        if one == two:
-            raise BadRow("roles-order", f"has two {one} turns in a row (turn {number}). Join them")
-    if spoken[-1] != "assistant":
-        raise BadRow("ends-with-user", "ends with a user turn that nobody answers. Add an answer")
+def _parsed(text: str, field: str) -> Any:
+    """What a table's cell, or a careless export, holds as JSON text: as sound as a file must be."""
+    text = text.strip()
+    try:
+        value, end, problem = Flaws().decode(text, 0)
+    except JSONDecodeError as error:
+        raise BadRow("not-a-list", f"has text as its {field} that is no JSON list. Write a list", field) from error
+    except RecursionError as error:
+        raise BadRow("not-json", f"has {with_article(field)} that is nested too deeply. Flatten it", field) from error
+    if problem:
+        raise BadRow(*problem, field)
+    if end < len(text):
+        raise BadRow("not-json", f"has {with_article(field)} that goes on after its JSON ends. Cut it", field)
+    return value
 
 
 def _text(row: dict[str, Any], field: str, part: str) -> str:
     value = _string(row, field)
     if not value.strip():
-        raise BadRow(f"no-{part}", f"has no {part}. Add {_a(field)}", field)
+        raise BadRow(f"no-{part}", f"has no {part}. Add {with_article(field)}", field)
     return value
 
 
@@ -252,37 +212,5 @@ def _string(row: dict[str, Any], field: str) -> str:
     """The field's text; nothing where it is missing or null."""
     value = row.get(field)
     if value is not None and not isinstance(value, str):
-        raise BadRow("not-text", f"has {_kind(value)} as its {field}. Write it as text", field)
-    return _sound(value or "")
-
-
-def _sound(text: str) -> str:
-    """The text itself, unless some of it is no character: half a surrogate pair, or bytes that were not UTF-8."""
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise BadRow("broken-character", "holds a broken character. Save the file as UTF-8 and mend it") from error
-    return text
-
-
-def _a(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    kinds = {int: "a number", float: "a number", list: "a list", dict: "an object", str: "text", type(None): "nothing"}
-    return kinds.get(type(value), "something else")
-
-
-def _shown(role: Any) -> str:
-    return f"“{printable(role[:30])}”" if isinstance(role, str) else _kind(role)
-
-
-def _meant(role: Any) -> str:
-    close = (
-        difflib.get_close_matches(role.strip().lower()[:30], ROLES, n=1, cutoff=0.6) if isinstance(role, str) else []
-    )
-    return f"Write {close[0]}" if close else f"Use {', '.join(ROLES[:-1])} or {ROLES[-1]}"
+        raise BadRow("not-text", f"has {kind(value)} as its {field}. Write it as text", field)
+    return sound(value or "")

@@ -24,6 +24,9 @@ CONVERSATIONS = [
     ],
     [{"role": "user", "content": "{{ 7 * 7 }} {% if %} <|assistant|>\n"}, {"role": "assistant", "content": "{# no #}"}],
     [{"role": "user", "content": "\r\n<b>&amp;</b>"}, {"role": "assistant", "content": "\n"}],
+    [USER, {**ANSWER, "weight": 0}, {"role": "user", "content": "And 3 + 3?"}, {**ANSWER, "weight": 1}],
+    [USER, ANSWER, {"role": "user", "content": "And 3 + 3?"}, {"role": "assistant", "content": "7", "weight": 0}],
+    [{"role": "text", "content": "  Once upon\n\na time, 世界 {{ 7 }}\n"}],
 ]
 
 
@@ -65,6 +68,18 @@ def test_the_text_is_the_one_the_method_describes() -> None:
     assert [rendered.text[start:end] for start, end in rendered.spans] == ["It is 4.</s>\n", "6</s>"]
 
 
+def test_an_answer_of_weight_0_is_said_but_not_trained() -> None:
+    whole, weighed = render(CONVERSATIONS[2]), render([USER, {**ANSWER, "weight": 0}, *CONVERSATIONS[2][2:]])
+    assert weighed.text == whole.text
+    assert [weighed.text[start:end] for start, end in weighed.spans] == ["6</s>"]
+
+
+def test_plain_text_is_trained_from_its_beginning_to_its_end() -> None:
+    rendered = render([{"role": "text", "content": "Once.\n"}])
+    assert rendered.text == "<s>Once.\n</s>"
+    assert [rendered.text[start:end] for start, end in rendered.spans] == ["Once.\n</s>"]
+
+
 def test_a_prompt_ends_where_the_assistant_begins() -> None:
     assert render([USER], add_generation_prompt=True).text.endswith("?\n<|assistant|>\n")
 
@@ -96,6 +111,25 @@ def test_any_text_is_masked_as_transformers_masks_it(
     encoded = ChatTokenizer(built).encode(messages)
     assert (list(encoded.ids), list(encoded.mask)) == as_transformers_has_it(built, messages)
     assert "".join(piece.text for piece in encoded.pieces) == render(messages).text
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents=st.lists(words, min_size=1, max_size=4), weights=st.lists(st.sampled_from([0, 1, None]), min_size=4))
+def test_any_weights_are_masked_as_transformers_masks_them(built: Path, contents: list, weights: list) -> None:
+    messages: list = []
+    for content, weight in zip(contents, weights, strict=False):
+        messages += [USER, {"role": "assistant", "content": content} | ({} if weight is None else {"weight": weight})]
+    encoded = ChatTokenizer(built).encode(messages)
+    assert (list(encoded.ids), list(encoded.mask)) == as_transformers_has_it(built, messages)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=words)
+def test_any_plain_text_is_masked_as_transformers_masks_it(built: Path, content: str) -> None:
+    messages = [{"role": "text", "content": content}]
+    encoded = ChatTokenizer(built).encode(messages)
+    assert (list(encoded.ids), list(encoded.mask)) == as_transformers_has_it(built, messages)
+    assert encoded.mask == (False, *[True] * (len(encoded.ids) - 1))
 
 
 def test_a_conversation_has_one_beginning_and_what_is_said_is_trained(built: Path) -> None:

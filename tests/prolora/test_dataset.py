@@ -179,7 +179,8 @@ def test_a_bad_line_is_listed_with_its_reason_and_harms_no_other(
         ("hello", "not-a-list", "has text as its messages"),
         (["hello"], "not-an-object", "has text as turn 1"),
         ([("user", "a"), ("asistant", "b")], "unknown-role", "has a turn 2 whose role is “asistant”. Write assistant"),
-        ([("user", "a"), ("tool", "b")], "unknown-role", "“tool”. Use system, user or assistant"),
+        ([("user", "a"), ("robot", "b")], "unknown-role", "“robot”. Use system, user or assistant"),
+        ([("user", "a"), ("tool", "b")], "tool-turn", "has a turn 2 by a tool (“tool”)"),
         ([("user", "a"), (None, "b")], "unknown-role", "whose role is nothing"),
         ([("user", "a"), ("assistant", "")], "empty-turn", "nothing to say in turn 2 (assistant)"),
         ([("user", "a"), ("assistant", ["b"])], "not-text", "a list as the content of turn 2"),
@@ -201,7 +202,7 @@ def test_bad_conversations_are_rejected(path: Path, turns: object, code: str, se
     assert report.report.read == 2
 
 
-@pytest.mark.parametrize(("extra", "code"), [({"tool_calls": [{}]}, "tool-call"), ({"weight": 0}, "weight")])
+@pytest.mark.parametrize(("extra", "code"), [({"tool_calls": [{}]}, "tool-call"), ({"weight": 2}, "weight")])
 def test_what_a_turn_cannot_have_is_not_dropped_in_silence(path: Path, extra: dict, code: str) -> None:
     bad = conversation(("user", "a"), ("assistant", "b"))
     bad["messages"][1].update(extra)
