@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from prolora.errors import BaseModelError
@@ -39,7 +40,7 @@ def load(model: Path, quantization: Quantization, max_length: int) -> PreTrained
             attn_implementation=attention(max_length),
             local_files_only=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise BaseModelError(f"The base model in {model} cannot be loaded: {error}") from error
     keep_packing(base)
     base.config.use_cache = False  # training; generation asks for it

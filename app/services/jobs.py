@@ -11,6 +11,7 @@ from math import isfinite
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from app.services import surveys
 from app.services.planning import Offer, fit_of, offer
 from db import files, scores
 from db import jobs as rows
@@ -134,6 +135,7 @@ def start(choice: Choice) -> list[int]:
         raise PlanError("Choose a dataset first: there is nothing to train on.")
     offered = offer(choice.base, choice.budget)
     plans = [_plan(choice, offered, each) for each in choice.methods]
+    _refuse_to_teach_nothing(choice.dataset, plans[0])  # all have one base and one cut-off
     pair = secrets.token_hex(8) if len(plans) > 1 else None
     with session() as s:
         dataset = s.get(Dataset, choice.dataset)
@@ -222,6 +224,16 @@ def _plan(choice: Choice, offered: Offer, method: str) -> Plan:
         seed=int(_number(choice.seed, "seed")),
         target_modules=fit.target_modules,
     )
+
+
+def _refuse_to_teach_nothing(dataset_id: int, plan: Plan) -> None:
+    """Before a graphics card is waited for; where lengths are not known yet, training finds out by itself."""
+    left = surveys.cut(dataset_id, plan.base_model, plan.max_length)
+    if left is not None and left.untrained == left.rows:
+        raise PlanError(
+            f"No row would teach anything: none has a trained token among its first {plan.max_length} tokens. "
+            "Raise the cut-off and start again."
+        )
 
 
 def _number(value: float | None, what: str) -> float:

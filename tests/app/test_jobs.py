@@ -1,12 +1,14 @@
 from dataclasses import fields, replace
 
 import pytest
+from sqlalchemy import update
 
+from app import survey
 from app.pages.wizard import Form
-from app.services import jobs, planning
+from app.services import jobs, planning, surveys
 from app.services.jobs import Choice
 from db import jobs as rows
-from db.models import Job, Status
+from db.models import Job, Status, Survey
 from db.session import session
 from prolora.errors import PlanError
 
@@ -136,3 +138,24 @@ def test_the_summary_says_of_each_peer_what_it_trains_or_why_it_cannot(choice):
     made = planning.offer("demo", "20k")
     assert "parameters" in planning.fit_words(made, "", "clora")
     assert "too small" in planning.fit_words(made, "", "prolora-dora")
+
+
+def count_lengths(dataset_id):
+    surveys.ask(dataset_id, surveys.lengths_on("demo"))
+    with session() as s:
+        s.execute(update(Survey).values(state=surveys.RUNNING))
+    survey.main(dataset_id, surveys.lengths_on("demo"))
+
+
+def test_a_cut_off_that_leaves_nothing_to_train_is_refused_before_a_job_is_queued(choice):
+    count_lengths(choice.dataset)
+    lengths = surveys.lengths(choice.dataset, "demo")
+    shortest, longest = int(lengths.before.min()), int(lengths.before.max())
+    with pytest.raises(PlanError, match=f"No row would teach anything.*first {shortest} tokens"):
+        jobs.start(replace(choice, max_length=shortest))
+    assert jobs.listing() == []
+    assert jobs.start(replace(choice, max_length=longest + 1))
+
+
+def test_while_lengths_are_not_known_a_job_is_queued(choice):
+    assert jobs.start(replace(choice, max_length=16))
