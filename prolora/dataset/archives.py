@@ -5,6 +5,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -17,6 +18,7 @@ UNPACKED_LIMIT = 8 << 30  # bytes of an unpacked file
 RATIO_LIMIT, RATIO_FROM = 200, 64 << 20  # unpacked bytes for each packed one, once there are so many
 DIRECTORY_LIMIT = 1 << 20  # bytes of a zip's list of its files, some 15,000 of them
 PIECE = 1 << 16  # packed bytes read at a time
+IDLE = 1_000  # pieces or members in a row that unpack to nothing
 ZIPS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 GZIP = b"\x1f\x8b"
 OFFICE = {  # a folder that such a document has beside its list of contents
@@ -73,7 +75,7 @@ class Gunzip:
         self._inside = False  # a member that has begun
 
     def read(self, size: int, /) -> bytes:
-        while True:
+        for _ in range(IDLE):
             packed = self._rest or self._file.read(PIECE)
             if not self._inside:
                 packed = self._begin(packed)
@@ -85,7 +87,8 @@ class Gunzip:
             if data:
                 return data
             if not packed and self._inside:
-                raise EOFError
+                break
+        raise EOFError
 
     def _begin(self, packed: bytes) -> bytes:
         """What comes between members is nothing but zero bytes."""
@@ -133,13 +136,16 @@ class Zip:
     name: str = " in zip"
 
     def open(self, meter: Meter) -> Stream:
-        try:
-            archive = zipfile.ZipFile(SmallReads(meter, PIECE))
-            meter.count = 0
-            return io.BufferedReader(Limited(archive.open(self.inner), meter, self.path_name), READ)
-        except DAMAGED as error:
-            meter.close()
-            raise _damaged(self.path_name) from error
+        with ExitStack() as undo:
+            undo.callback(meter.close)
+            try:
+                archive = zipfile.ZipFile(SmallReads(meter, PIECE))
+                meter.count = 0
+                file = archive.open(self.inner)
+            except DAMAGED as error:
+                raise _damaged(self.path_name) from error
+            undo.pop_all()
+        return io.BufferedReader(Limited(file, meter, self.path_name), READ)
 
 
 def packing_of(source: Source) -> Packing:

@@ -191,6 +191,11 @@ def test_gzip_members_are_one_file_and_zero_bytes_behind_them_are_none(path: Pat
     assert values(open_file(path)) == [PAIR]
 
 
+def test_gzip_members_without_end_that_hold_nothing_are_given_up(path: Path) -> None:
+    path.write_bytes(gzip.compress(b"") * 2_000 + gzip.compress(LINE.encode()))
+    assert "damaged or cut off" in refusal(path)
+
+
 def test_a_zip_gives_its_one_data_file(path: Path) -> None:
     aside = [("folder/", b""), ("__MACOSX/folder/._rows.csv", b"\0\1"), ("folder/.DS_Store", b"\0")]
     zipped(path, *aside, ("folder/rows.csv", b"instruction,output\n007,NA\n"))
