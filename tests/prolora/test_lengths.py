@@ -28,7 +28,21 @@ def asked(question: str, *answers: str) -> Row:
     return Row(tuple(message for turn in turns for message in turn), 1)
 
 
-ROWS = [asked(*text) for text in TEXTS] + [asked("And then?", "One.", "Two.", "Three.")]
+ROWS = [
+    *(asked(*text) for text in TEXTS),
+    asked("And then?", "One.", "Two.", "Three."),
+    Row(({"role": "text", "content": "Plain text,\nall of it trained."},), 1),
+    Row(
+        (
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Why?"},
+            {"role": "assistant", "content": "Not this.", "weight": 0},
+            {"role": "user", "content": "But why?"},
+            {"role": "assistant", "content": "This."},
+        ),
+        1,
+    ),
+]
 
 
 def sentencepiece_like(folder: Path) -> Path:
