@@ -56,6 +56,11 @@ def staged_dir(key: str, attempt: int) -> Path:
     return upload_dir(key) / f"read-{int(attempt)}"
 
 
+def recipe_dir() -> Path:
+    """A new folder for a dataset that is being made; whoever asked for it takes it away."""
+    return Path(tempfile.mkdtemp(prefix="recipe-", dir=uploads_dir()))
+
+
 def intake_log() -> Path:
     return log_dir() / "uploads.log"
 

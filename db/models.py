@@ -101,6 +101,7 @@ class Upload(Base):
     owner_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
     key: Mapped[str] = mapped_column(String(32), unique=True)
     name: Mapped[str] = mapped_column(String(255))  # the file's name as uploaded
+    attempt: Mapped[int] = mapped_column(default=1)  # each time it is read anew, with other choices
     state: Mapped[str] = mapped_column(String(20))  # reading, ready, failed
     choices: Mapped[dict[str, Any]]  # what the person said about how it is to be read
     done: Mapped[float] = mapped_column(default=0.0)  # share of the file that has been read

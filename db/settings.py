@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     )  # vLLM, on loopback; the launcher takes any free one unless told
     serve_base: str = "demo"  # the base model that is served; a name of the catalogue or a folder
     serve_key: str = ""  # bearer token between the studio and vLLM; the launcher draws one
-    max_upload_mb: int = 512
+    max_upload_mb: int = 2048
 
     @property
     def sql_url(self) -> str:

@@ -22,7 +22,7 @@ from db import files
 from db import models as rows
 from db.models import OWNER, Dataset, now
 from db.session import session
-from prolora.base_models import find
+from prolora.base_models import CATALOGUE, STUDIO, find
 from prolora.dataset import lengths as token_lengths
 from prolora.dataset import read_rows
 from prolora.dataset.lengths import Cut, Lengths
@@ -51,6 +51,17 @@ class Survey:
 def lengths_on(base_model: str) -> str:
     """The kind of the survey that counts tokens on a base; raises when there is no such base."""
     return LENGTHS + find(base_model).name
+
+
+def bases() -> list[str]:
+    """The bases on which rows can be counted here: those whose tokenizer lies on this machine."""
+    return [base.name for base in CATALOGUE if base.architecture in STUDIO and tokenizers.folder(base)]
+
+
+def overlapped(found: Iterable[Survey]) -> tuple[str, ...]:
+    """The benchmarks with which rows overlap, as far as that has been counted."""
+    counted = [survey.found for survey in found if isinstance(survey.found, Overlaps)]
+    return tuple(each.benchmark for overlaps in counted for each in overlaps.benchmarks if each.rows)
 
 
 def start(dataset_id: int, base_models: Iterable[str] = ()) -> None:

@@ -8,7 +8,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import connection, get_context, parent_process
 from typing import TypeVar
 
-Piece, Answer = TypeVar("Piece"), TypeVar("Answer")
+Piece = TypeVar("Piece")
+Answer = TypeVar("Answer")
 MOST = 4  # processes; beyond these the one that writes is what all wait for
 
 
@@ -17,7 +18,7 @@ def processes() -> int:
 
 
 def in_order(function: Callable[[Piece], Answer], pieces: Iterable[Piece], count: int) -> Iterator[Answer]:
-    """What `function`, which must be importable, makes of each piece. Whoever closes the iterator ends the processes."""
+    """What `function`, which must be importable, makes of each piece. Closing the iterator ends the processes."""
     pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_die_with_parent)
     waiting: deque[Future[Answer]] = deque()
     try:

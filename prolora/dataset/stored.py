@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, overload
 
@@ -13,11 +14,12 @@ from numpy.typing import NDArray
 
 from prolora.dataset.records import DIGEST, Lots, Row, digest_of
 
-# Where a row's line starts and how long it is, its line in the file it came from, its lot, and what it says.
+# Where a row's line starts and how long it is, its line in the file it came from, its lot, what it says, and whether
+# it was repaired.
 ENTRY = np.dtype(
     {
-        "names": ["start", "size", "line", "lot", "digest"],
-        "formats": ["<u8", "<u4", "<u4", "<f8", f"S{DIGEST}"],
+        "names": ["start", "size", "line", "lot", "digest", "repaired"],
+        "formats": ["<u8", "<u4", "<u4", "<f8", f"S{DIGEST}", "?"],
     }
 )
 Index = NDArray[np.void]
@@ -45,11 +47,11 @@ class RowsFile:
 class StoredRows(Sequence[Row]):
     """The rows of a file, each read when it is asked for."""
 
-    def __init__(self, text: mmap.mmap | bytes, index: Index) -> None:
-        self.text, self.index = text, index
+    def __init__(self, text: mmap.mmap | bytes, entries: Index) -> None:
+        self.text, self.entries = text, entries
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.entries)
 
     @overload
     def __getitem__(self, at: int) -> Row: ...
@@ -57,34 +59,44 @@ class StoredRows(Sequence[Row]):
     def __getitem__(self, at: slice) -> StoredRows: ...
     def __getitem__(self, at: int | slice) -> Row | StoredRows:
         if isinstance(at, slice):
-            return StoredRows(self.text, self.index[at])
-        entry = self.index[at]
-        start = int(entry["start"])
-        return _row(self.text[start : start + int(entry["size"])])
+            return StoredRows(self.text, self.entries[at])
+        return _row(self.line(at))
 
     def __iter__(self) -> Iterator[Row]:
         return (self[at] for at in range(len(self)))
 
+    def line(self, at: int) -> bytes:
+        """A row as it is stored."""
+        entry = self.entries[at]
+        start = int(entry["start"])
+        return self.text[start : start + int(entry["size"])]
+
     def take(self, places: NDArray[np.int64]) -> StoredRows:
         """The rows at these places, in this order."""
-        return StoredRows(self.text, self.index[places])
+        return StoredRows(self.text, self.entries[places])
 
     @property
     def lots(self) -> Lots:
-        return self.index["lot"]
+        lots: Lots = self.entries["lot"]
+        return lots
+
+    @property
+    def content_hash(self) -> str:
+        """Of what is said, in order."""
+        return hashlib.sha256(self.entries["digest"].tobytes()).hexdigest()
 
 
 def pack(rows: Iterable[Row]) -> tuple[bytes, Index]:
     """Rows as the lines of a file, and their index."""
     lines: list[bytes] = []
-    entries: list[tuple[int, int, int, float, bytes]] = []
+    entries: list[tuple[int, int, int, float, bytes, bool]] = []
     start = 0
     for row in rows:
         repaired = b',"repaired":' + orjson.dumps(row.repaired) if row.repaired else b""
         canonical = row.canonical
         line = b'{"messages":%b,"line":%d%b}\n' % (canonical, row.line, repaired)
         lines.append(line)
-        entries.append((start, len(line), row.line, row.lot, digest_of(canonical)))
+        entries.append((start, len(line), row.line, row.lot, digest_of(canonical), bool(row.repaired)))
         start += len(line)
     return b"".join(lines), np.array(entries, ENTRY)
 
@@ -99,6 +111,22 @@ def write_rows(path: Path, rows: Iterable[Row]) -> StoredRows:
                 store.add(*pack(block))
                 block.clear()
         store.add(*pack(block))
+    np.save(index_of(path), store.index())
+    return read_rows(path)
+
+
+def copy_rows(path: Path, parts: Iterable[StoredRows], watch: Callable[[int], None]) -> StoredRows:
+    """The rows of all parts in one file; `watch` is told how many have been written."""
+    with path.open("wb") as file:
+        store, count = RowsFile(file), 0
+        for part in parts:
+            for first in range(0, len(part), BLOCK):
+                entries = part.entries[first : first + BLOCK].copy()
+                lines = [part.line(at) for at in range(first, first + len(entries))]
+                entries["start"] = np.cumsum([0, *map(len, lines[:-1])])
+                store.add(b"".join(lines), entries)
+                count += len(entries)
+                watch(count)
     np.save(index_of(path), store.index())
     return read_rows(path)
 
