@@ -11,6 +11,7 @@ from prolora.dataset.bad_row import BadRow, kind, sound, with_article
 from prolora.dataset.element import Flaws
 from prolora.dataset.repairs import REPAIRS, Reading, mended, stripped
 from prolora.dataset.roles import meant, role_of
+from prolora.dataset.turns import apart
 from prolora.errors import DatasetError
 
 __all__ = ["KNOWN", "OPTIONAL", "REPAIRS", "BadRow", "Form", "Mapping", "Reading", "conversation", "guess", "named"]
@@ -33,6 +34,8 @@ KNOWN: dict[Form, dict[str, tuple[str, ...]]] = {
     "text": {"text": ("text", "content")},
 }
 OPTIONAL = ("input", "system", "history")
+# Names that as many files use for something else: they count for half.
+VAGUE = ("turns", "items", "text", "content")
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ def guess(columns: Columns[str, int]) -> Mapping | None:
         fields = {part: _named(names, columns) for part, names in parts.items()}
         needed = [name for part, name in fields.items() if part not in OPTIONAL]
         rows: float = min((columns.get(name, 0) for name in needed), default=0)
-        if form == "text":
-            rows /= 2  # files of questions and answers often hold the two once more as one text
+        if any(name.casefold() in VAGUE for name in needed):
+            rows /= 2
         if rows and (best is None or rows > best[0]):
             best = rows, Mapping(form, fields)
     return best[1] if best else None
@@ -123,7 +126,7 @@ def _turns(row: dict[str, Any], field: str, repairs: frozenset[str]) -> Reading:
     if not isinstance(turns, list):
         raise BadRow("not-a-list", f"has {kind(turns)} as its {field}. Write a list of turns", field)
     try:
-        return mended(turns, repairs)
+        return mended(apart(turns), repairs)
     except BadRow as error:
         error.field = field
         raise

@@ -20,7 +20,8 @@ _KNOWN = dict(zip(ROLES, ROLES, strict=True)) | SPELLINGS | TYPOS
 
 
 def role_of(turn: dict[str, Any]) -> Any:
-    return turn.get("role", turn.get("from"))
+    role = turn.get("role")
+    return turn.get("from") if role is None else role  # a table of both spellings has nulls in one of them
 
 
 def meant(role: Any) -> str:

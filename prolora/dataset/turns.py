@@ -17,6 +17,21 @@ def read_turns(turns: Sequence[Any]) -> tuple[Message, ...]:
     return messages
 
 
+def apart(turns: Sequence[Any]) -> Sequence[Any]:
+    """Pairs, `{"human": ..., "assistant": ...}`, as the two turns that they are."""
+    if not (turns and _is_pair(turns[0])):
+        return turns
+    return [half for turn in turns for half in (_halves(turn) if _is_pair(turn) else [turn])]
+
+
+def _is_pair(turn: Any) -> bool:
+    return isinstance(turn, dict) and "human" in turn and role_of(turn) is None
+
+
+def _halves(pair: dict[str, Any]) -> list[Any]:
+    return [{"role": role, "content": pair.get(role)} for role in ("human", "assistant")]
+
+
 def every_turn(turns: Sequence[Any]) -> tuple[Message, ...]:
     return tuple([_turn(turn, number) for number, turn in enumerate(turns, start=1)])
 
@@ -49,7 +64,9 @@ def _unknown(role: Any, number: int) -> BadRow:
 
 
 def _content(turn: dict[str, Any], number: int, role: str) -> str:
-    content = turn.get("content", turn.get("value"))
+    content = turn.get("content")
+    if content is None:
+        content = turn.get("value")
     if isinstance(content, list):
         content = _joined(content, number)
     if content is not None and not isinstance(content, str):

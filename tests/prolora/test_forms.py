@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from prolora.dataset import Row
 from prolora.dataset.forms import BadRow, Mapping, Reading, conversation, guess, named
 
 MESSAGES = Mapping("messages", {"messages": "messages"})
@@ -141,6 +142,17 @@ def test_sharegpt_is_read_in_all_its_spellings(user: str, assistant: str, who: s
         assert conversation({column: turns}, mapping).messages == (USER, ANSWER)
 
 
+def test_pairs_of_human_and_assistant_are_two_turns_each() -> None:
+    pair = {"human": "a", "assistant": "b"}
+    assert conversation({"conversations": [pair, pair]}, SHAREGPT).messages == (USER, ANSWER, USER, ANSWER)
+    assert refused({"conversations": [pair, {"human": "a"}]}, SHAREGPT).code == "empty-turn"
+
+
+def test_a_table_of_two_spellings_has_nulls_in_one_of_them() -> None:
+    asked = {"role": None, "content": None, "from": "human", "value": "a"}
+    assert messages(asked, {**ANSWER, "from": None, "value": None}) == [USER, ANSWER]
+
+
 @pytest.mark.parametrize("content", ["Once.", " \tOnce\n\nupon a time \n", "007", "null", "[1]"])
 def test_plain_text_is_kept_as_it_is(content: str) -> None:
     assert conversation({"text": content}, TEXT).messages == ({"role": "text", "content": content},)
@@ -151,9 +163,22 @@ def test_a_row_without_text_is_refused(value: object, code: str) -> None:
     assert refused({"text": value}, TEXT).code == code
 
 
+def test_plain_text_lies_where_the_whole_of_it_lies_in_the_split() -> None:
+    once, spaced, other = (
+        Row(conversation({"text": text}, TEXT).messages, 1) for text in ("Once upon.", "once  upon.\n", "Once again.")
+    )
+    assert once.prompt == "Once upon."
+    assert once.lot == spaced.lot != other.lot
+
+
+@pytest.mark.parametrize("vague", ["text", "content", "turns", "items"])
+def test_a_vague_name_decides_nothing_beside_a_question_and_its_answer(vague: str) -> None:
+    pairs = {"instruction": 9, "output": 8}
+    assert guess({**pairs, vague: 10}) == guess(pairs)
+
+
 def test_text_is_what_a_file_is_only_when_it_is_little_else() -> None:
     pairs = {"instruction": 9, "output": 8}
-    assert guess({**pairs, "text": 10}) == guess(pairs)
     assert guess({**pairs, "text": 1000}) == TEXT
     assert guess({"title": 5, "content": 5}) == Mapping("text", {"text": "content"})
 
