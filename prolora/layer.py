@@ -13,6 +13,7 @@ from torch.nn import functional
 from prolora.config import ProloraConfig
 from prolora.factor import scaled, unfold
 from prolora.layout import PARTS, Layout
+from prolora.quantized import keep_packing
 from prolora.update import Terms, update
 
 
@@ -131,6 +132,8 @@ class ProloraLayer(BaseTunerLayer):  # type: ignore[misc]  # PEFT is untyped
         return (magnitude / self._row_norms(adapter_name)).to(magnitude.dtype)
 
     def _base_weight(self) -> Tensor:
+        if self.quantization_backend is not None:
+            keep_packing(self.get_base_layer())
         return cast(Tensor, self.get_base_weight())  # PEFT dequantises where it must
 
     def _base_bias(self) -> Tensor | None:

@@ -4,14 +4,15 @@ from torch import nn
 
 
 def keep_packing(model: nn.Module) -> None:
-    """Forbid bitsandbytes to repack 4-bit weights in place on CPUs with AVX512-BF16.
+    """Forbid bitsandbytes to repack 4-bit weights in place on CPUs with AVX512-BF16, and take back where it has.
 
-    It does so at the first evaluation, and training that goes on afterwards is silently wrong, by any method. Adding
+    It does so at the first evaluation; training and merging that follow are silently wrong, by any method. Adding
     a PRoLoRA adapter that is to be trained calls this; for another method call it once after loading the base.
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
+        if getattr(module, "support_avx512bf16_for_cpu", False):
             vars(module)["support_avx512bf16_for_cpu"] = False
+            module.state_dict()  # what takes the packing back, since no file may hold it
 
 
 def train_in_float32(model: nn.Module) -> None:

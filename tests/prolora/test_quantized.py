@@ -82,6 +82,35 @@ def test_adding_an_adapter_that_only_answers_leaves_the_faster_packing(load: Loa
     assert all(flag == has_avx512bf16() for flag in found)
 
 
+def test_a_base_that_was_evaluated_before_it_had_an_adapter_is_trained_the_same(load: Load) -> None:
+    found = []
+    for evaluated in (False, True):
+        base = load(quantization_config=NF4, dtype=torch.bfloat16)
+        if evaluated:
+            with torch.no_grad():
+                base(TOKENS)
+        torch.manual_seed(0)
+        found.append(torch.cat([gradient.flatten() for gradient in gradients(get_peft_model(base, config()))]))
+    # Taken back, the scales of the blocks are rounded once more.
+    assert (found[1] - found[0]).norm() < 0.1 * found[0].norm()
+
+
+@pytest.mark.filterwarnings("ignore:Merge prolora module:UserWarning")
+@pytest.mark.parametrize("use_dora", [False, True], ids=["plain", "dora"])
+def test_an_adapter_that_only_answers_answers_and_merges_after_an_evaluation(
+    load: Load, tmp_path: Path, use_dora: bool
+) -> None:
+    trained = adapted(load, NF4, use_dora=use_dora).eval()
+    trained.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(load(quantization_config=NF4, dtype=torch.bfloat16), tmp_path)
+    for step in (lambda _: None, lambda model: model.merge_adapter()):
+        with torch.no_grad():
+            for model in (trained, loaded):
+                step(model)
+            expected, found = (model(TOKENS).logits.float() for model in (trained, loaded))
+        assert (found - expected).norm() < 0.2 * expected.norm()
+
+
 def test_a_small_update_that_bfloat16_rounds_away_counts_in_float32() -> None:
     layer = nn.Linear(1, 1, bias=False, dtype=torch.bfloat16)
     changed = []
