@@ -36,18 +36,29 @@ def count_next() -> bool:
     taken = _take()
     if taken is None:
         return False
-    process = Child("survey", [sys.executable, "-m", "app.survey", str(taken[0]), taken[1]], _env(), files.survey_log())
-    process.start()
-    if process.process is not None and (status := process.process.wait()):
-        survey.fail(*taken, f"The process that counted ended with {status}. Its log: {files.survey_log()}")
+    try:
+        status = _run(*taken)
+    except OSError as error:  # no memory for a process, no room for its log
+        survey.fail(*taken, f"The process that counts could not be started ({error}). Count again later.")
+    else:
+        if status:
+            survey.fail(*taken, f"The process that counted ended with {status}. Its log: {files.survey_log()}")
     return True
+
+
+def _run(dataset_id: int, kind: str) -> int:
+    """The exit status of the process, when it has ended."""
+    command = [sys.executable, "-m", "app.survey", str(dataset_id), kind]
+    child = Child("survey", command, {"STUDIO_DATA": str(settings().data.resolve())}, files.survey_log())
+    child.start()
+    return child.process.wait() if child.process else 0
 
 
 def _attend() -> None:
     while True:
         try:
             busy = count_next()
-        except (OSError, SQLAlchemyError):  # a disk that is full, a database that is gone: later, perhaps
+        except SQLAlchemyError:  # a disk that is full, a database that is gone: later, perhaps
             traceback.print_exc()
             busy = False
         if not busy:
@@ -56,13 +67,9 @@ def _attend() -> None:
 
 def _take() -> tuple[int, str] | None:
     with session() as s:
-        oldest = select(Survey).where(Survey.state == surveys.WAITING).order_by(Survey.id).with_for_update()
+        oldest = select(Survey).where(Survey.state == surveys.WAITING).order_by(Survey.id).limit(1).with_for_update()
         waiting = s.scalars(oldest).first()
         if waiting is None:
             return None
         waiting.state, waiting.done, waiting.error, waiting.updated_at = surveys.RUNNING, 0.0, None, now()
         return waiting.dataset_id, waiting.kind
-
-
-def _env() -> dict[str, str]:
-    return {"STUDIO_DATA": str(settings().data.resolve())}

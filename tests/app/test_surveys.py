@@ -317,3 +317,13 @@ def test_a_process_that_dies_leaves_its_survey_failed(studio: Path) -> None:
     assert made.state == "failed"
     assert made.error is not None
     assert "ended with 137" in made.error
+
+
+def test_a_process_that_cannot_be_started_leaves_its_survey_failed(items: int) -> None:
+    surveys.ask(items, surveys.NEAR)
+    files.survey_log().mkdir()
+    assert surveyor.count_next()
+    made = found(items, surveys.NEAR)
+    assert made.state == "failed"
+    assert made.error is not None
+    assert "could not be started" in made.error
