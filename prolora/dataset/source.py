@@ -7,13 +7,13 @@ from prolora.dataset.container import Container
 from prolora.dataset.element import printable
 from prolora.dataset.encodings import ENCODINGS, SAVE, census, chosen, detect
 from prolora.dataset.json_files import json_container
+from prolora.dataset.parquet import ENCRYPTED, MAGIC, Parquet
 from prolora.dataset.stream import Bare, Source
 from prolora.dataset.table import Table, delimiter_of
 from prolora.errors import DatasetError
 
 # How files begin that people upload by mistake: their bytes, and their text.
 SIGNATURES = (
-    (b"PAR1", "a Parquet file"),
     (b"ARROW1", "an Arrow file"),
     (b"%PDF", "a PDF"),
     (b"\x89PNG", "a picture"),
@@ -44,7 +44,12 @@ def open_file(path: Path, encoding: str | None = None) -> Container:
     """
     try:
         source = _unpacked(path)
-        _refuse_binary(source)
+        with source.open_bytes() as file:
+            head = file.read(512)
+        if head.startswith((MAGIC, ENCRYPTED)):
+            source.encoding = ""
+            return Parquet(source)
+        _refuse_binary(source, head)
         _find_encoding(source, encoding)
         return _container(source)
     except OSError as error:
@@ -61,9 +66,7 @@ def _unpacked(path: Path) -> Source:
     return Source(path, packing, evidence=(f"Unpacked: {printable(packing.inner)}{packing.name}.",))
 
 
-def _refuse_binary(source: Source) -> None:
-    with source.open_bytes() as file:
-        head = file.read(512)
+def _refuse_binary(source: Source, head: bytes) -> None:
     looks = next((looks for start, looks in SIGNATURES if head.startswith(start)), "")
     if looks:
         raise DatasetError(f"{source.name} {_is(source)} {looks}. {SAVE}")
