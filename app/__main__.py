@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.children import Child
+from app.services import uploads
 from db import files
 from db.broker import BrokerError, choose
 from db.session import MigrationError, migrate
@@ -54,8 +55,8 @@ def studio() -> int:
     stopping = listen_for_stop()
     with only_one(data):
         check_port(chosen.host, chosen.port, "STUDIO_PORT")
-        files.clear_uploads()
         migrate()
+        uploads.clear()
         children = {child.name: child for child in family(chosen, data)}
         try:
             for child in children.values():

@@ -23,6 +23,7 @@ from db.session import session
 from prolora.dataset import Folder, Report, store
 from prolora.errors import DatasetError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 EVERY = 0.25  # seconds between two notes of progress
 
 
@@ -51,6 +52,8 @@ def read(key: str, attempt: int) -> None:
     """Leave the upload ready or failed, with its report or a sentence."""
     staged = files.staged_dir(key, attempt)
     try:
+        for earlier in files.upload_dir(key).glob("read-*"):
+            shutil.rmtree(earlier, ignore_errors=True)
         staged.mkdir(mode=0o700)
         report = _read(key, staged, Note(key, attempt))
     except (GivenUp, FileNotFoundError):
@@ -88,7 +91,7 @@ def _sha256(path: Path) -> str:
 def _explained(error: Exception) -> str:
     if isinstance(error, DatasetError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         return "The disk is full: nothing of this file was kept. Free some space and upload it again."
     traceback.print_exception(error)
     return f"The file could not be read to its end ({type(error).__name__}). The reader's log says more."

@@ -16,6 +16,7 @@ from starlette.background import BackgroundTask
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from app import surveyor
 from app.pages import adapters, datasets, home, jobs, leaderboard, playground, wizard
 from app.pages.theme import theme
 from app.services import adapters as adapter_files
@@ -148,6 +149,7 @@ def _hosts() -> list[str]:
 
 def main() -> None:
     chosen = settings()
+    surveyor.attend()
     config = uvicorn.Config(
         create_app(),
         host=chosen.host,

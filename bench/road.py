@@ -21,11 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.services import chat, datasets, jobs, leaderboard, planning
+from app import intake
+from app.services import chat, jobs, leaderboard, planning, uploads
 from bench.machine import hardware
 from db import broker
 from db.settings import settings
 from prolora.base_models import find
+from prolora.dataset import Choices
 
 QUESTION = "Hello, Nora here. Order 48213: the copper kettle is damaged."
 PATIENCE = 900.0  # seconds for any one wait
@@ -76,8 +78,9 @@ def studio() -> Iterator[None]:
 
 def train() -> dict[str, Any]:
     """One job alone, then a run with its twin; the studio's defaults, by the service that the wizard calls."""
-    upload = datasets.sample()
-    dataset = datasets.keep(upload, "Tickets", datasets.preview(upload).mapping).id
+    upload = uploads.sample()
+    intake.read(upload.key, uploads.renew(upload, Choices()))
+    dataset = uploads.keep(upload, "Tickets").id
     alone, _ = timed(lambda: run(dataset, twin=False))
     both, both_ids = timed(lambda: run(dataset, twin=True))
     scores = {

@@ -6,15 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from app.services import datasets
+from app import intake
+from app.services import uploads
 from app.services.jobs import Choice
+from app.services.uploads import Upload
 from db.session import migrate
 from db.settings import settings
+from prolora.dataset import Choices
 
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def taken_in(upload: Upload, choices: Choices | None = None) -> Upload:
+    """Read here and now, not in a process of its own."""
+    intake.read(upload.key, uploads.renew(upload, choices or Choices()))
+    return upload
 
 
 @pytest.fixture
@@ -32,8 +41,7 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def dataset(studio: Path) -> int:
     """The sample, kept."""
-    upload = datasets.sample()
-    return datasets.keep(upload, "Tickets", datasets.preview(upload).mapping).id
+    return uploads.keep(taken_in(uploads.sample()), "Tickets").id
 
 
 @pytest.fixture

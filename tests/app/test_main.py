@@ -9,11 +9,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from app.services import datasets, jobs
+from app.services import jobs, uploads
 from db import files
 from db.models import OWNER, Adapter
 from db.session import session
 from db.settings import settings
+from tests.app.conftest import taken_in
 
 FOREIGN = ("torch", "transformers", "peft", "worker")
 
@@ -90,7 +91,7 @@ def test_a_number_too_large_for_any_row_is_not_found(client, path):
 def test_all_that_was_left_out_of_a_dataset_is_downloaded(client, tmp_path):
     path = tmp_path / "sums.jsonl"
     path.write_text('{"instruction": "Why?", "output": "So."}\n{"instruction": "How?", "output": "Thus."}\nnot json\n')
-    kept = datasets.keep(datasets.receive(path, path.name), "Sums")
+    kept = uploads.keep(taken_in(uploads.receive(path, path.name)), "Sums")
     (reject,) = client.get(f"/download/dataset/{kept.id}/rejects.jsonl").text.splitlines()
     assert json.loads(reject)["line"] == 3
     assert client.get("/download/dataset/99/rejects.jsonl").status_code == 404

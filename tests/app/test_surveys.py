@@ -304,6 +304,19 @@ def test_a_survey_goes_with_the_studio_and_begins_anew_with_the_next(studio: Pat
     assert (again.state, again.done) == ("waiting", 0.0)
 
 
+def test_a_page_that_starts_counts_what_another_left_and_what_is_asked_for_later(studio: Path, items: int) -> None:
+    running(items, surveys.OVERLAP)
+    command = "import time; from app import surveyor; surveyor.attend(); time.sleep(60)"
+    page = subprocess.Popen([sys.executable, "-c", command], env={**os.environ, "STUDIO_DATA": str(studio)})
+    try:
+        wait_for(lambda: state(items, surveys.OVERLAP) == "done")
+        surveys.ask(items, surveys.NEAR)
+        wait_for(lambda: state(items, surveys.NEAR) == "done")
+    finally:
+        page.kill()
+        page.wait()
+
+
 def test_a_process_that_dies_leaves_its_survey_failed(studio: Path) -> None:
     dataset_id = many()
     surveys.ask(dataset_id, surveys.NEAR)
