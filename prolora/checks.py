@@ -44,8 +44,7 @@ def check_weights(model: nn.Module, state: Mapping[str, Tensor], prefix: str) ->
     wanted = {key: shape for key, shape in _stored(model) if key.rpartition(".")[2] in adapters}
     if missing := sorted(wanted.keys() - ours):
         raise WeightsError(f"The weights lack {_some(missing)}. Save the adapter again, or load the whole file.")
-    if extra := sorted(ours - wanted.keys()):
-        raise WeightsError(f"The weights have {_some(extra)}, which this model and configuration have no place for.")
+    check_places(ours, wanted)
     for key, shape in [*wanted.items(), *((key, shape) for key, shape in _saved_whole(model) if key in given)]:
         if tuple(given[key].shape) != shape:
             raise WeightsError(
@@ -53,6 +52,12 @@ def check_weights(model: nn.Module, state: Mapping[str, Tensor], prefix: str) ->
             )
         if not given[key].is_meta and not torch.isfinite(given[key]).all():
             raise WeightsError(f"{key} has numbers that are not finite, so the adapter cannot answer. Train it again.")
+
+
+def check_places(weights: Collection[str], places: Collection[str]) -> None:
+    """Raise unless each of the weights has its place."""
+    if extra := sorted(set(weights) - set(places)):
+        raise WeightsError(f"The weights have {_some(extra)}, which this model and configuration have no place for.")
 
 
 def check_some(model: nn.Module, adapter: str, weights: Collection[str]) -> None:

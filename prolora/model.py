@@ -13,7 +13,7 @@ from peft.utils import (
 )
 from torch import Tensor, nn
 
-from prolora.checks import WeightsError, check_layer, check_some, check_weights
+from prolora.checks import WeightsError, check_layer, check_places, check_some, check_weights
 from prolora.config import ProloraConfig
 from prolora.layer import ProloraLayer, ProloraLinear
 from prolora.plan import PROJECTIONS
@@ -78,14 +78,15 @@ class ProloraModel(BaseTuner):  # type: ignore[misc]  # PEFT is untyped
     def _remap_adapter_state_dict_for_load(
         cls, model: nn.Module, config: ProloraConfig, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """PEFT calls this with what a file has for one adapter; a file of another method would load nothing."""
+        """PEFT calls this with what a file has for one adapter; what it has besides would go unread."""
+        renamed = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
         tuner = getattr(model, "base_model", None)
         if isinstance(tuner, cls):
             for name, other in tuner.peft_config.items():
                 other.awaits_weights &= name == adapter_name  # the others took their settings alone from a folder
             with _taking_back(tuner):
                 check_some(tuner, adapter_name, state_dict)
-        renamed = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, state_dict)
+                check_places(renamed, model.state_dict())
         return cast("dict[str, Tensor]", renamed)
 
     @contextmanager

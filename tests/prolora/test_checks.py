@@ -30,6 +30,10 @@ def of_another_method(tensors: Tensors) -> None:
         tensors[key.replace("prolora_", "lora_") + ".weight"] = tensors.pop(key)
 
 
+def of_two_methods(tensors: Tensors) -> None:
+    tensors[KEY.replace("prolora_A_0", "lora_A.weight")] = tensors[KEY].clone()
+
+
 def with_nan(tensors: Tensors) -> None:
     tensors[KEY][0, 0] = torch.nan
 
@@ -43,6 +47,7 @@ def with_nan(tensors: Tensors) -> None:
         (renamed, "The weights have .*z_proj.prolora_A_0"),
         (lambda tensors: tensors.update({KEY: tensors[KEY][:, 1:].clone()}), r"q_proj.prolora_A_0.* has the shape"),
         (with_nan, "q_proj.prolora_A_0.* not finite"),
+        (of_two_methods, "The weights have .*q_proj.lora_A.weight, which"),
         (of_another_method, "The weights have no tensor of a PRoLoRA, but .*lora_A_0"),
         (lambda tensors: tensors.clear(), "The weights have no tensor of a PRoLoRA, but none"),
     ],
