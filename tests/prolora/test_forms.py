@@ -4,9 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from prolora.chat import render
 from prolora.dataset import Row
-from prolora.dataset.forms import BadRow, Mapping, Reading, conversation, guess, named
+from prolora.dataset.forms import KNOWN, REPAIRS, BadRow, Mapping, Reading, conversation, guess, named
 
 MESSAGES = Mapping("messages", {"messages": "messages"})
 SHAREGPT = Mapping("sharegpt", {"conversations": "conversations", "system": "system"})
@@ -205,3 +208,34 @@ def test_sound_json_text_in_a_cell_is_read() -> None:
     assert [message["content"] for message in conversation(history, ALPACA).messages] == ["007", "1.10", "a", "b"]
     repeated = refused({"instruction": "a", "output": "b", "history": '[{"a": 1, "a": 2}]'}, ALPACA)
     assert (repeated.code, repeated.field) == ("repeated-field", "history")
+
+
+names = st.sampled_from(
+    ["role", "from", "content", "value", "weight", "human", "assistant", "type", "text", "tool_calls"]
+)
+words = st.sampled_from(["user", "assistant", "User", "tool", "gpt", "text", "", "[[", "[1]", "\ud83d", "a"])
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | words
+values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4))
+
+
+def outcome(row: dict[str, Any], mapping: Mapping, repairs: frozenset[str]) -> Reading | BadRow:
+    try:
+        return conversation(row, mapping, repairs)
+    except BadRow as error:
+        return error
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_whatever_a_field_holds_the_row_is_read_or_refused(data: st.DataObject) -> None:
+    form: Any = data.draw(st.sampled_from(list(KNOWN)))
+    mapping = Mapping(form, {part: part for part in KNOWN[form]})
+    row = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(KNOWN[form], values)))
+    repairs = frozenset(data.draw(st.sets(st.sampled_from(sorted(REPAIRS)))))
+    found = outcome(row, mapping, repairs)
+    if isinstance(found, BadRow):
+        assert found.code
+        assert found.repair not in repairs
+    else:
+        assert all(message["content"].strip() for message in found.messages)
+        assert render(found.messages).spans
