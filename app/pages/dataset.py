@@ -104,15 +104,15 @@ def rows_html(page: rows.Page, text: str) -> str:
         lead = f"Searched {number(page.searched)} of {number(page.of)} rows."
     else:
         lead = f"Up to row {number(page.searched)} of {number(page.of)}."
-    cards = "".join(_card(row) for row in page.rows) or '<p class="note">No row here.</p>'
+    cards = "".join(_card(row, text) for row in page.rows) or '<p class="note">No row here.</p>'
     return f'<p class="lead">{lead}</p>{cards}'
 
 
-def _card(row: rows.Shown) -> str:
+def _card(row: rows.Shown, text: str) -> str:
     facts = [f"Row {number(row.place + 1)}", f"line {number(row.line)}"]
     facts += ["held out"] if row.held_out else []
     facts += [f"repaired: {', '.join(row.repaired)}"] if row.repaired else []
     return (
         f'<article class="row-card"><p class="note">{escape(" · ".join(facts))}</p>'
-        f'<pre class="sample">{pieces_html(row.pieces)}</pre></article>'
+        f'<pre class="sample">{pieces_html(row.pieces, text)}</pre></article>'
     )

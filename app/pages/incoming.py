@@ -141,8 +141,15 @@ def read_anew(upload: Upload, form: Form, encoding: str | None, repairs: list[st
         mapping = Mapping(form, dict(zip(PARTS[form], (part or "" for part in parts), strict=False)))
     except DatasetError as error:
         return f'<p class="problem">{escape(str(error))}</p>', gr.skip()
-    uploads.begin(upload, Choices(mapping, encoding, frozenset(repairs)))
+    uploads.begin(upload, Choices(mapping, _overruled(upload, encoding), frozenset(repairs)))
     return reading_html(upload, Progress(READING, 0.0, 0, None)), gr.Timer(active=True)
+
+
+def _overruled(upload: Upload, encoding: str | None) -> str | None:
+    """The encoding, if it is another than the file's bytes tell."""
+    preview = uploads.preview(upload)
+    told = preview.choices.encoding is None and preview.report["encoding"] == encoding
+    return None if told else encoding
 
 
 def leave_it(upload: Upload | None) -> None:

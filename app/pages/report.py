@@ -1,5 +1,6 @@
 """A dataset as HTML: what was read, what was left out and why, and what the model will see."""
 
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -81,7 +82,11 @@ def _hash(digest: str) -> str:
 
 def _evidence(report: dict[str, Any]) -> str:
     repeats = report.get("repeats", 0)
-    again = f"{number(repeats)} of the kept rows repeat an earlier one." if repeats else ""
+    again = (
+        f"{number(repeats)} of the kept rows {'repeats' if repeats == 1 else 'repeat'} an earlier one."
+        if repeats
+        else ""
+    )
     words = " ".join([*report.get("evidence", ()), again]).strip()
     return f'<p class="note">{escape(words)}</p>' if words else ""
 
@@ -94,7 +99,7 @@ def _known(known: Known | None) -> str:
 
 
 def repair_label(code: str, rows: int) -> str:
-    return f"{REPAIRS.get(code, code)} ({number(rows)} rows)"
+    return f"{REPAIRS.get(code, code)} ({number(rows)} row{'' if rows == 1 else 's'})"
 
 
 def _first(report: dict[str, Any]) -> str:
@@ -133,13 +138,19 @@ def samples(shown: Iterable[Pieces]) -> str:
     return f"<section><h2>Samples</h2><p class=lead>{words}</p>{cards}</section>"
 
 
-def pieces_html(pieces: Pieces) -> str:
-    return "".join(_piece(*piece) for piece in pieces)
+def pieces_html(pieces: Pieces, wanted: str = "") -> str:
+    """`wanted` is what somebody looks for in them."""
+    return "".join(_piece(text, trained, wanted) for text, trained in pieces)
 
 
-def _piece(text: str, trained: bool) -> str:
-    shown = escape(text)
+def _piece(text: str, trained: bool, wanted: str) -> str:
+    shown = _found(text, wanted) if wanted else escape(text)
     return f'<mark class="trained">{shown}</mark>' if trained else f"<span>{shown}</span>"
+
+
+def _found(text: str, wanted: str) -> str:
+    parts = re.split(f"({re.escape(wanted)})", text, flags=re.IGNORECASE)
+    return "".join(f'<b class="hit">{escape(part)}</b>' if at % 2 else escape(part) for at, part in enumerate(parts))
 
 
 def rejects(shown: tuple[Reject, ...], report: dict[str, Any], address: str = "") -> str:
