@@ -106,7 +106,11 @@ def _by_zeros(found: Census, name: str) -> tuple[str, str]:
     for encoding, (many, few) in sides.items():
         if many >= ONE_SIDED * few and found.head[:2].decode(encoding, errors="replace") in FIRST:
             return encoding, f"Every other byte of its ASCII is zero; read as {ENCODINGS[encoding]} ({encoding})."
-    raise DatasetError(f"{name} looks like a binary file: its byte {(found.first_zero or 0) + 1:,} is zero. {SAVE}")
+    raise binary(found, name)
+
+
+def binary(found: Census, name: str) -> DatasetError:
+    return DatasetError(f"{name} looks like a binary file: its byte {(found.first_zero or 0) + 1:,} is zero. {SAVE}")
 
 
 def chosen(encoding: str) -> str:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from prolora.dataset.container import Frame, FromSource
 from prolora.dataset.element import ROW_LIMIT, Element, Flaws, printable, text_of, too_long
@@ -88,30 +88,38 @@ class JsonDocument(FromSource):
 
     def _wrapped(self, window: Window) -> Iterator[Element]:
         """The rows of the one list of objects in an object; without one the object itself is a row."""
-        start, members, rows_in = window.line, dict[str, Any](), ""
+        start, names, size, rows_in = window.line, list[str](), 0, ""
         window.take("{")
         while not window.take("}"):
-            if members and not window.take(","):
+            if names and not window.take(","):
                 raise window.broken("There is no comma or closing brace here")
             name = _name(window)
-            if window.peek() != "[" or name in TURNS:
-                members[name] = window.value().value
+            names.append(name)
+            is_list = window.peek() == "[" and name not in TURNS and window.take("[")
+            if is_list and window.peek() in ("{", "["):
+                if rows_in:
+                    raise window.broken(
+                        f"There are two lists of rows, “{rows_in}” and “{name}”. Save each as its own file"
+                    )
+                rows_in = name
+                yield from _listed(window)
                 continue
-            window.take("[")
-            if window.peek() not in ("{", "["):
-                members[name] = [element.value for element in _listed(window)]
-                continue
-            if rows_in:
-                raise window.broken(f"There are two lists of rows, “{rows_in}” and “{name}”. Save each as its own file")
-            rows_in, members[name] = name, None
-            yield from _listed(window)
+            for element in _listed(window) if is_list else [window.value()]:
+                size += len(element.raw)
+                if size > ROW_LIMIT:
+                    raise window.broken(f"What is no list of rows is longer than {ROW_LIMIT >> 20} MB")
         if rows_in:
-            others = [printable(name) for name in members if name != rows_in]
+            others = [printable(name) for name in names if name != rows_in]
             beside = f" Beside it stood, not used: {', '.join(others)}." if others else ""
             self.told = (f"A list under “{printable(rows_in)}” in one object: JSON.{beside}",)
         else:
             self.told = ("One object over the whole file: JSON with a single row.",)
-            yield Element(start, members, json.dumps(members).encode())
+            yield self._lone(start)
+
+    def _lone(self, line: int) -> Element:
+        """The object over the whole file as a row, as it stands there."""
+        with self.source.open() as file:
+            return Flaws().element(file.read(2 * ROW_LIMIT).strip(), line)
 
 
 def _name(window: Window) -> str:

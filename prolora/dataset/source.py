@@ -1,15 +1,16 @@
 """A file as it comes: what it is on the outside, or a sentence on what it looks like instead."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from prolora.dataset.archives import packing_of
 from prolora.dataset.container import Container
 from prolora.dataset.element import printable
-from prolora.dataset.encodings import ENCODINGS, SAVE, census, chosen, detect
+from prolora.dataset.encodings import ENCODINGS, SAVE, binary, census, chosen, detect
 from prolora.dataset.json_files import json_container
 from prolora.dataset.parquet import ENCRYPTED, MAGIC, Parquet
+from prolora.dataset.plain_text import PlainText
 from prolora.dataset.stream import Bare, Source
-from prolora.dataset.table import Table, delimiter_of
+from prolora.dataset.table import Table, division_of
 from prolora.errors import DatasetError
 
 # How files begin that people upload by mistake: their bytes, and their text.
@@ -28,6 +29,8 @@ ARCHIVES = (
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
 )
+# Names that promise rows with fields: what breaks the promise is no plain text either.
+STRUCTURED = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"})
 TAR, TAR_AT = b"ustar", 257
 PAGES = (
     (b"version https://git-lfs", "a Git LFS pointer, which stands for a file that was not fetched"),
@@ -90,6 +93,8 @@ def _find_encoding(source: Source, encoding: str | None) -> None:
         source.encoding, told = detect(found, source.name)
     else:
         source.encoding = chosen(encoding)
+        if found.first_zero is not None and not source.encoding.startswith("utf-16"):
+            raise binary(found, source.name)
         told = f"Read as {ENCODINGS[source.encoding]} ({source.encoding}), as was asked for."
     source.evidence = (*source.evidence, *filter(None, [told]))
 
@@ -103,7 +108,11 @@ def _container(source: Source) -> Container:
             raise DatasetError(f"{source.name} looks like {looks}. {SAVE}")
     if found := json_container(source):
         return found
-    if delimiter := delimiter_of(source):
-        return Table(source, delimiter)
+    structured = PurePath(source.packing.inner).suffix.lower() in STRUCTURED
+    division = division_of(source)
+    if division and (structured or division.is_certain):
+        return Table(source, division.delimiter)
+    if not structured:
+        return PlainText(source)
     line = head.decode(errors="replace").strip().split("\n")[0][:20]
     raise DatasetError(f"{source.name} starts with “{printable(line)}” and is neither JSON, JSONL nor a table. {SAVE}")

@@ -3,6 +3,7 @@
 import csv
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from typing import BinaryIO
@@ -16,6 +17,7 @@ DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 LOOK, LOOK_LINES = 4 << 20, 200  # bytes and records by which the delimiter is told
 LONGEST_NAME = 64  # characters of a field's name; a longer first row is no header
 RECORD_LINES = 5_000  # that one record may run over before its quote counts as never closed
+PIECE = 1 << 20  # bytes of a line that is too long read at a time
 EXCEL_CELL = 32_767  # characters at which Excel cuts a cell
 
 csv.field_size_limit(ROW_LIMIT)
@@ -23,6 +25,10 @@ csv.field_size_limit(ROW_LIMIT)
 
 class _OpenQuote(Exception):  # noqa: N818
     """The record's quote is not closed where it should be."""
+
+
+class _TooLong(Exception):  # noqa: N818
+    """The record has a line that is too long."""
 
 
 class Records:
@@ -49,6 +55,10 @@ class Records:
             except csv.Error as error:
                 cells, reader = f"cannot be cut into fields ({error}). Mend its quotes", self._reader()
                 self._give_back()
+            except _TooLong:
+                cells, reader = "is too long", self._reader()
+                if self._is_open() and not self._close():
+                    self._give_back()
             self.line = first + len(self._used)
             if (cells and cells != [""]) or isinstance(cells, str):
                 yield first, b"".join(self._used).rstrip(b"\r\n"), cells
@@ -59,16 +69,50 @@ class Records:
     def _lines(self) -> Iterator[str]:
         size = 0
         while True:
-            line = self._again.popleft() if self._again else self.file.readline(ROW_LIMIT)
+            line = self._next()
             if not line and self._used:
                 raise _OpenQuote
             if not line:
                 return
             size = len(line) + (size if self._used else 0)
             self._used.append(line)
+            if len(line) > ROW_LIMIT:
+                raise _TooLong
             if len(self._used) > RECORD_LINES or size > ROW_LIMIT:
                 raise _OpenQuote
             yield text_of(line)
+
+    def _next(self) -> bytes:
+        """A line; of one that is too long the beginning, with a quote if there is an odd number of them in the rest."""
+        if self._again:
+            return self._again.popleft()
+        line = self.file.readline(ROW_LIMIT + 1)
+        if len(line) <= ROW_LIMIT or line.endswith(b"\n"):
+            return line
+        quotes = 0
+        while piece := self.file.readline(PIECE):
+            quotes += piece.count(b'"')
+            if piece.endswith(b"\n"):
+                break
+        return line + b'"' * (quotes % 2)
+
+    def _is_open(self) -> bool:
+        return sum(line.count(b'"') for line in self._used) % 2 == 1
+
+    def _close(self) -> bool:
+        """Take the lines up to the one that closes the quote; none, if the next quote closes nothing."""
+        taken, size = list[bytes](), 0
+        while (line := self._next()) and len(taken) < RECORD_LINES and size <= ROW_LIMIT:
+            taken.append(line)
+            size += len(line)
+            _, quote, after = line.replace(b'""', b"").partition(b'"')
+            if quote and after.startswith((self.delimiter.encode(), b"\r", b"\n")):
+                self._used += taken
+                return True
+            if quote:
+                break
+        self._again.extendleft(reversed(taken))
+        return False
 
     def _give_back(self) -> None:
         """Only the line with the quote is lost; what it swallowed is read again."""
@@ -114,10 +158,10 @@ class Table(FromSource):
 
 
 def _element(line: int, raw: bytes, cells: list[str] | str, names: list[str]) -> Element:
+    if len(raw) > ROW_LIMIT:
+        return too_long(line, raw)
     if isinstance(cells, str):
         return Element(line, None, raw, ("not-a-record", cells))
-    if len(raw) >= ROW_LIMIT:
-        return too_long(line, raw)
     if len(cells) != len(names):
         what = f"has {len(cells)} fields where there should be {len(names)}. Quote texts that hold the delimiter"
         return Element(line, None, raw, ("fields-count", what))
@@ -139,22 +183,39 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def delimiter_of(source: Source) -> str | None:
-    """The character that cuts the first records into equally many fields, two or more; None when none does."""
+@dataclass(frozen=True)
+class Division:
+    """How a file's first records are cut into fields."""
+
+    delimiter: str
+    first: tuple[str, ...]
+    alike: int  # records with as many fields as the first
+    records: int
+    blanks: bool  # whether there are blank lines between them
+
+    @property
+    def is_certain(self) -> bool:
+        """Prose has commas too, but seldom equally many in each line."""
+        consistent = self.alike == self.records or is_header(list(self.first))
+        return consistent and self.records > 1 and not self.blanks
+
+
+def division_of(source: Source) -> Division | None:
+    """By the character that cuts most records into equally many fields, two or more; None when none does."""
     with source.open() as file:
         head = file.read(LOOK)
-    counts = {mark: _fields(head, mark) for mark in DELIMITERS}
-    best = max(counts, key=counts.__getitem__)
-    return best if counts[best] > (0, 0) else None
+    found = [division for mark in DELIMITERS if (division := _division(head, mark))]
+    return max(found, key=lambda division: (division.alike, len(division.first)), default=None)
 
 
-def _fields(head: bytes, delimiter: str) -> tuple[int, int]:
-    """(records that have as many fields as the first, that number), or nothing when it does not divide them."""
-    found = islice(Records(BytesIO(head), delimiter), LOOK_LINES)
-    widths = [len(cells) for _, _, cells in found if not isinstance(cells, str)]
-    if len(head) == LOOK:
-        widths = widths[:-1] or widths  # the last one is cut
-    if not widths or widths[0] < 2:
-        return 0, 0
-    alike = widths.count(widths[0])
-    return (alike, widths[0]) if 2 * alike > len(widths) else (0, 0)
+def _division(head: bytes, delimiter: str) -> Division | None:
+    found = list(islice(Records(BytesIO(head), delimiter), LOOK_LINES))
+    if len(head) == LOOK and len(found) > 1:
+        found.pop()  # it is cut
+    ends = [line + raw.count(b"\n") + 1 for line, raw, _ in found]
+    blanks = any(end < line for end, (line, _, _) in zip(ends, found[1:], strict=False))
+    sound = [cells for _, _, cells in found if not isinstance(cells, str)]
+    if not sound or len(sound[0]) < 2:
+        return None
+    alike = sum(len(cells) == len(sound[0]) for cells in sound)
+    return Division(delimiter, tuple(sound[0]), alike, len(sound), blanks) if 2 * alike > len(sound) else None

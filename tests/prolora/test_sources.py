@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from prolora.dataset.archives import Limited
 from prolora.dataset.container import Container
-from prolora.dataset.element import text_of
+from prolora.dataset.element import ROW_LIMIT, Element, text_of
 from prolora.dataset.encodings import ENCODINGS, written_back
 from prolora.dataset.source import open_file
 from prolora.dataset.stream import Meter
@@ -327,3 +327,104 @@ def test_no_damage_to_an_archive_ends_in_anything_but_rows_or_a_sentence(
     except DatasetError:
         return
     assert len(rows) == 1
+
+
+def problems(rows: list[Element]) -> list[tuple[int, str | None]]:
+    return [(row.line, row.problem and row.problem[0]) for row in rows]
+
+
+@pytest.mark.parametrize("name", ["file.txt", "file.md", "file"])
+def test_the_paragraphs_of_a_text_are_its_rows(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes("\n \nOne, two.\r\n  Three – four.\r\n\t\r\n\r\n007\n\n[not a list]".encode())
+    found = open_file(path)
+    rows = list(found.rows())
+    assert [(row.line, row.value) for row in rows] == [
+        (3, "One, two.\r\n  Three – four."),
+        (7, "007"),
+        (9, "[not a list]"),
+    ]
+    assert [row.raw.decode() for row in rows] == [row.value for row in rows]
+    assert (found.name, found.unit, found.frame.suffix) == ("text", "line", ".txt")
+    assert "Nothing in it looks like JSON or a table: plain text" in found.evidence[0]
+
+
+def test_a_paragraph_longer_than_the_limit_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_bytes(b"a\n\n" + b"b" * (ROW_LIMIT + 1) + b"\nb\n\nc" + b" " * (2 << 20) + b"\n")
+    rows = list(open_file(path).rows())
+    assert problems(rows) == [(1, None), (3, "too-long"), (6, None)]
+    assert rows[2].raw == b"c" + b" " * (2 << 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "container"),
+    [
+        ("a.txt", "instruction\toutput\na\tb\nc\td\n", "TSV"),
+        ("a.txt", "1,2\n3,4\n", "CSV"),
+        ("a.txt", "instruction,output\na,b\nragged\nc,d\n", "CSV"),
+        ("a.txt", 'instruction,output\n"a\n\nb",c\n', "CSV"),
+        ("a.txt", '{"a": "b"}\n{"a": "c"}\n', "JSONL"),
+        ("a.txt", "Hello, world.\n\nThis, I think, is prose.\n", "text"),
+        ("a.txt", "Hello, world.\n", "text"),
+        ("a.txt", "One, two.\nThree.\nFour.\n", "text"),
+    ],
+)
+def test_a_name_does_not_make_a_text_of_what_has_a_structure(
+    tmp_path: Path, name: str, content: str, container: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    assert open_file(tmp_path / name).name == container
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "{'a': 'b'}\n{'a': 'c'}\n"),
+        ("a.txt", '[{"a": "b"}, '),
+        ("a.txt", "[Chapter 1]\n"),
+        ("a.csv", "just one sentence\n\nand another\n"),
+        ("a.jsonl", "just one sentence\n"),
+        ("a.csv", "\n <!DOCTYPE html>\n<title>Log in, please</title>\n"),
+        ("a.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+        ("a.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+    ],
+)
+def test_what_looks_like_a_broken_structure_is_no_text(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert refusal(tmp_path / name)
+
+
+LONG = b"x" * (ROW_LIMIT + 1)
+
+
+@pytest.mark.parametrize(
+    ("record", "rejects"),
+    [
+        (LONG + b",b", [(3, "too-long")]),
+        (LONG + b',5"', [(3, "too-long")]),
+        (b'a,"' + LONG + b'"', [(3, "too-long")]),
+        (b'a,"' + LONG + b'""\nc,d\n\ne,f"', [(3, "too-long")]),
+        (b'"c\nd,e",' + LONG, [(3, "too-long")]),
+        (b'"c\n' + LONG + b'\nd,e",f', [(3, "too-long")]),
+        (b'"never closed\n' + LONG + b",b", [(3, "not-a-record"), (4, "too-long")]),
+    ],
+)
+def test_a_line_too_long_costs_a_table_only_its_record(path: Path, record: bytes, rejects: list) -> None:
+    path = path.with_suffix(".csv")
+    path.write_bytes(b'instruction,output\n"a","b"\n' + record + b'\n"g","h"\ni,j\n')
+    rows = list(open_file(path).rows())
+    last = 4 + record.count(b"\n")
+    assert problems(rows) == [(2, None), *rejects, (last, None), (last + 1, None)]
+
+
+def test_the_object_over_a_whole_file_is_told_as_it_stands_and_with_its_flaws(path: Path) -> None:
+    text = '{"a":  "b",\n "c": ["x", 1], "a": "é"}'
+    path.write_text(f"\n {text} \n", encoding="utf-8")
+    (row,) = open_file(path).rows()
+    assert (row.line, row.raw.decode(), row.problem and row.problem[0]) == (2, text, "repeated-field")
+
+
+def test_what_stands_beside_the_rows_of_an_object_is_not_held_without_bound(path: Path) -> None:
+    path.write_text('{"more": [' + f'"{"x" * 10_000}",' * 2_000 + '1], "rows": [{"a": "b"}]}')
+    assert "What is no list of rows is longer than 16 MB" in refusal(path)
