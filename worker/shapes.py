@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from db import files
@@ -41,7 +42,7 @@ def shapes_of(model: PreTrainedModel) -> Shapes:
     kinds = Counter(
         (name.rsplit(".", 1)[-1], module.in_features, module.out_features)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not model.get_output_embeddings() and module.out_features > 1
+        if _adaptable(module) and module is not model.get_output_embeddings() and module.out_features > 1
     )
     if not kinds:
         raise BaseModelError(f"{type(model).__name__} has no linear layers that an adapter could be put before.")
@@ -53,9 +54,14 @@ def shapes_of(model: PreTrainedModel) -> Shapes:
         linears=tuple(Linear(*kind, count=times) for kind, times in kinds.items()),
         base_parameters=sum(parameter.numel() for parameter in model.parameters()),
         vocabulary=embedding.weight.shape[0],
-        heads=text.num_attention_heads,
+        heads=getattr(text, "num_attention_heads", None) or 1,  # a state-space model has none
         note=EXPERTS if any(parameter.dim() == 3 for parameter in model.parameters()) else "",
     )
+
+
+def _adaptable(module: nn.Module) -> bool:
+    """Not that of torch's own attention, whose kernels read its weight past any adapter."""
+    return isinstance(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear)
 
 
 def store(folder: Path) -> Path:

@@ -63,6 +63,23 @@ def test_a_model_that_is_not_in_the_table_is_counted_once_and_planned_for_withou
     assert stored.stat().st_mtime_ns == written
 
 
+def test_a_model_without_attention_is_counted_too(tmp_path: Path, data: Path) -> None:
+    fields = {"hidden_size": 32, "state_size": 4, "num_hidden_layers": 2, "vocab_size": 50, "time_step_rank": 3}
+    AutoConfig.for_model("mamba", **fields).save_pretrained(tmp_path / "mamba")
+    found = find(str(shapes.store(tmp_path / "mamba")))
+    assert (found.shapes.heads, found.shapes.layers) == (1, 2)
+    assert set(found.shapes.modules) == {"in_proj", "x_proj", "dt_proj", "out_proj"}
+
+
+def test_torchs_own_attention_is_not_counted_since_no_adapter_can_be_put_before_it() -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("opt", **OPT))
+        before = shapes.shapes_of(model).linears
+        model.model.decoder.pooler = torch.nn.MultiheadAttention(64, 4)
+    assert isinstance(model.model.decoder.pooler.out_proj, torch.nn.Linear)
+    assert shapes.shapes_of(model).linears == before
+
+
 def test_the_studio_trains_no_model_that_it_can_only_count(opt: Path) -> None:
     with pytest.raises(BaseModelError, match="OPTForCausalLM; the studio trains"):
         trainable(str(shapes.store(opt)))
