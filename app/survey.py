@@ -22,7 +22,7 @@ from db.models import Dataset, Survey, now
 from db.session import session
 from prolora.base_models import find
 from prolora.chat import ChatTokenizer
-from prolora.dataset import Row, lengths, read_rows
+from prolora.dataset import Row, StoredRows, lengths, read_rows
 from prolora.dataset.near import near_duplicates
 from prolora.dataset.overlap import Fingerprints, Overlap, overlaps
 from prolora.errors import BaseModelError, StudioError
@@ -57,7 +57,7 @@ def count(dataset_id: int, kind: str) -> dict[str, Any]:
     if digest is None:
         raise Stopped
     rows = read_rows(files.dataset_rows(digest))
-    note = Noted(dataset_id, kind, len(rows))
+    note = Noted(dataset_id, kind, rows)
     if kind == surveys.NEAR:
         return asdict(near(rows, files.survey_near(digest), note))
     if kind == surveys.OVERLAP:
@@ -142,13 +142,14 @@ class Texts(Sequence[str]):
 class Noted:
     """Progress in the survey's row, at most every half a second; raises Stopped when the row is no longer running."""
 
-    def __init__(self, dataset_id: int, kind: str, rows: int) -> None:
+    def __init__(self, dataset_id: int, kind: str, rows: StoredRows) -> None:
         self.dataset_id, self.kind, self.rows = dataset_id, kind, rows
         self.last = time.monotonic()
 
     def __call__(self, done: int) -> None:
         if time.monotonic() - self.last >= EVERY:
-            move(self.dataset_id, self.kind, done=min(done / self.rows, LAST))
+            move(self.dataset_id, self.kind, done=min(done / len(self.rows), LAST))
+            self.rows.release()
             self.last = time.monotonic()
 
 

@@ -71,6 +71,11 @@ class StoredRows(Sequence[Row]):
         start = int(entry["start"])
         return self.text[start : start + int(entry["size"])]
 
+    def release(self) -> None:
+        """Give back the memory of what has been read: pages of a mapped file count until the system needs them."""
+        if isinstance(self.text, mmap.mmap):
+            self.text.madvise(mmap.MADV_DONTNEED)
+
     def take(self, places: NDArray[np.int64]) -> StoredRows:
         """The rows at these places, in this order."""
         return StoredRows(self.text, self.entries[places])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.benchmarks import main
 from app.services import benchmarks
 from app.services.benchmarks import Source, forget, import_benchmark, imported
 from db import files
@@ -149,3 +150,21 @@ def test_what_was_never_imported_cannot_be_forgotten(folder: Path) -> None:
 def test_a_source_is_a_file_its_hash_and_its_items(folder: Path) -> None:
     path = lines(folder / "test.jsonl", SUMS)
     assert import_benchmark("sums", [path]).sources == (Source("test.jsonl", sha256_of(path), 3),)
+
+
+def test_the_command_imports_lists_and_forgets(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = lines(folder / "test.jsonl", [*SUMS, {"question": "Why?", "answer": "So."}])
+    words = "sums (GSM8K): 4 test items, 1 of them too short to be found\n"
+    for arguments, said in (
+        (["import", "sums", str(path)], words),
+        (["list"], words),
+        (["forget", "sums"], "sums is forgotten.\n"),
+        (["list"], ""),
+    ):
+        assert main(arguments) == 0
+        assert capsys.readouterr().out == said
+
+
+def test_the_command_says_what_is_wrong_and_ends_with_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["forget", "sums"]) == 1
+    assert "“sums”" in capsys.readouterr().err

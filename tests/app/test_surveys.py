@@ -259,17 +259,24 @@ def test_what_failed_or_was_stopped_is_counted_when_it_is_asked_for_again(items:
 
 def test_what_was_stopped_ends_at_the_next_note_of_progress_and_stays_so(items: int) -> None:
     running(items, surveys.NEAR)
-    note = survey.Noted(items, surveys.NEAR, rows=10)
+    note = survey.Noted(items, surveys.NEAR, read_rows(files.dataset_rows(f"{33:064d}")))
     note.last -= survey.EVERY
-    note(5)
-    assert found(items, surveys.NEAR).done == 0.5
+    note(11)
+    assert found(items, surveys.NEAR).done == pytest.approx(1 / 3)
     surveys.stop(items, surveys.NEAR)
-    note(6)  # too soon after the last to be written
+    note(22)  # too soon after the last to be written
     note.last -= survey.EVERY
     with pytest.raises(survey.Stopped):
-        note(7)
+        note(33)
     survey.main(items, surveys.NEAR)
     assert state(items, surveys.NEAR) == "stopped"
+
+
+def test_rows_are_the_same_after_their_memory_was_given_back(items: int) -> None:
+    rows = read_rows(files.dataset_rows(f"{33:064d}"))
+    before = list(rows)
+    rows.release()
+    assert list(rows) == before == rows_of(COPIES)
 
 
 def test_what_is_done_cannot_be_stopped(items: int) -> None:
