@@ -74,7 +74,7 @@ def count_it(*fields: Any, progress: gr.Progress = gr.Progress()) -> str:  # noq
 @told
 def make_it(name: str, *fields: Any, progress: gr.Progress = gr.Progress()) -> str:  # noqa: B008
     kept = recipes.make(name, _recipe(*fields), lambda share: progress(share, desc="Writing rows"))
-    surveys.start(kept.id)
+    surveys.start(kept.id, surveys.bases()[:1])
     words = "is made." if kept.new else "was there before: its rows are the same, so nothing was added."
     return f'<p class="done">{link(f"/datasets?id={kept.id}", "The dataset")} {words}</p>'
 

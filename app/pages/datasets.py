@@ -105,7 +105,7 @@ def _arrived(upload: Upload, held: Upload | None) -> tuple[Upload, str]:
 @told
 def keep_it(upload: Upload, name: str) -> tuple[None, str, str]:
     kept = uploads.keep(upload, name)
-    surveys.start(kept.id)
+    surveys.start(kept.id, surveys.bases()[:1])
     words = "is kept." if kept.new else "was kept before: its rows are the same, so nothing was added."
     address = f"/datasets?id={kept.id}"
     done = (

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 import gradio as gr
 
 from app.pages import budget as heart
+from app.pages.cutoff import rows_html
 from app.pages.edge import told
 from app.pages.frame import navigation
 from app.pages.joblines import address
@@ -253,15 +254,7 @@ def summary(*values: Any) -> tuple[str, str]:
     """The dataset in words, and the rail."""
     choice = jobs.Choice(*values)
     chosen = next((line for line in datasets.listing() if line.id == choice.dataset), None)
-    return _dataset_words(chosen), _rail(choice, chosen.name if chosen else "none yet")
-
-
-def _dataset_words(chosen: datasets.Line | None) -> str:
-    if chosen is None:
-        return f'<p class="problem">There is no dataset yet. {link("/datasets", "Bring one in first")}.</p>'
-    trained, held_out = number(chosen.kept - chosen.held_out), number(chosen.held_out)
-    rows = link(f"/datasets?id={chosen.id}", "See them")
-    return f'<p class="note">{trained} rows are trained on; {held_out} are held out to measure the result. {rows}</p>'
+    return rows_html(chosen, choice), _rail(choice, chosen.name if chosen else "none yet")
 
 
 def _rail(choice: jobs.Choice, dataset: str) -> str:
