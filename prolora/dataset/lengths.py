@@ -55,8 +55,8 @@ class Lengths:
 
     def histogram(self, cutoff: int, bins: int = BINS) -> tuple[Bin, ...]:
         """As many bins up to the cut-off as beyond it; the last holds all that are longer still."""
+        cutoff = max(cutoff, 1)
         edges = np.unique(np.linspace(0, 2 * cutoff, 2 * bins + 1).round().astype(np.int64))
-        edges = np.unique([*edges, cutoff])
         places = np.searchsorted(edges[1:-1], self.total, "left")
         edges[-1] = max(int(edges[-1]), int(self.total.max(initial=0)))
         rows = np.bincount(places, minlength=len(edges) - 1)

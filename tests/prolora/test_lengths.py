@@ -148,13 +148,20 @@ def test_a_histogram_has_an_edge_at_the_cut_off_and_counts_every_row_once() -> N
     assert lengths.histogram(20, bins=2) == (Bin(0, 10, 2), Bin(10, 20, 1), Bin(20, 30, 1), Bin(30, 999, 1))
 
 
-@pytest.mark.parametrize("cutoff", [16, 17, 33, 512, 131072])
+@pytest.mark.parametrize("cutoff", [1, 2, 16, 17, 33, 512, 131072, 10**12])
 def test_the_bins_beyond_the_cut_off_hold_the_rows_that_are_cut(cutoff: int) -> None:
     lengths = some(*((each, 0, 1) for each in range(0, 70000, 7)))
     bins = lengths.histogram(cutoff)
     assert sum(each.rows for each in bins) == len(lengths.total)
     assert sum(each.rows for each in bins if each.over >= cutoff) == lengths.at(cutoff).cut
     assert all(first.to == second.over for first, second in pairwise(bins))
+
+
+@pytest.mark.parametrize("cutoff", [0, -7])
+def test_a_cut_off_of_nothing_cuts_every_row_and_trains_none(cutoff: int) -> None:
+    lengths = some((16, 4, 12), (17, 15, 2))
+    assert lengths.at(cutoff) == Cut(rows=2, cut=2, untrained=2)
+    assert sum(each.rows for each in lengths.histogram(cutoff)) == 2
 
 
 def test_some_rows_are_picked_out() -> None:
