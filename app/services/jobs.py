@@ -231,7 +231,7 @@ def _refuse_to_teach_nothing(dataset_id: int, plan: Plan) -> None:
     left = surveys.cut(dataset_id, plan.base_model, plan.max_length)
     if left is not None and left.untrained == left.rows:
         raise PlanError(
-            f"No row would teach anything: none has a trained token among its first {plan.max_length} tokens. "
+            f"No row would teach anything: every prompt alone fills the cut-off of {plan.max_length} tokens. "
             "Raise the cut-off and start again."
         )
 

@@ -151,7 +151,7 @@ def test_a_cut_off_that_leaves_nothing_to_train_is_refused_before_a_job_is_queue
     count_lengths(choice.dataset)
     lengths = surveys.lengths(choice.dataset, "demo")
     shortest, longest = int(lengths.before.min()), int(lengths.before.max())
-    with pytest.raises(PlanError, match=f"No row would teach anything.*first {shortest} tokens"):
+    with pytest.raises(PlanError, match=f"No row would teach anything.*cut-off of {shortest} tokens"):
         jobs.start(replace(choice, max_length=shortest))
     assert jobs.listing() == []
     assert jobs.start(replace(choice, max_length=longest + 1))
