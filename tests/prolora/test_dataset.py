@@ -1,16 +1,21 @@
 import csv
+import gzip
 import io
 import json
 import random
+import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from prolora.dataset import Choices, Folder, Mapping, Report, Row, held_out, read, read_rows, split, store, write_rows
 from prolora.dataset.element import ROW_LIMIT
+from prolora.dataset.encodings import ENCODINGS
 from prolora.errors import DatasetError
 
 SAMPLE = Path(__file__).parents[2] / "static" / "samples" / "tickets.jsonl"
@@ -484,18 +489,68 @@ def test_a_list_longer_than_one_look_keeps_its_rows_and_their_lines(path: Path) 
     assert report.rows[-1].messages[1]["content"] == rows[-1]["output"]
 
 
-characters_of_any_sort = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1)
+texts_of_any_sort = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+def in_every_text_container(text: str) -> list[str]:
+    row, turns = {"instruction": text, "output": text}, conversation(("user", text), ("assistant", text))
+    contents = [json.dumps(each, ensure_ascii=False) for each in (row, [row], {"data": [row]}, turns)]
+    for delimiter in ",\t;|":
+        table = io.StringIO(newline="")
+        csv.writer(table, delimiter=delimiter).writerows([["instruction", "output"], [text, text]])
+        contents.append(table.getvalue())
+    return [*contents, f"{contents[0]}\n{contents[0]}\n", json.dumps(row)]
+
+
+def packed(content: bytes, packing: str) -> bytes:
+    if packing == "bare":
+        return content
+    if packing == "gzip":
+        return gzip.compress(content)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("file.json", content)
+    return archive.getvalue()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=texts_of_any_sort,
+    encoding=st.sampled_from([*ENCODINGS, "utf-8-sig", "utf-16"]),
+    packing=st.sampled_from(["bare", "gzip", "zip"]),
+)
+def test_a_text_arrives_unchanged_from_every_container(path: Path, text: str, encoding: str, packing: str) -> None:
+    text = text.encode(encoding, errors="ignore").decode(encoding)
+    assume(text.strip())
+    choices = Choices(encoding=encoding if encoding in ENCODINGS else None)
+    for content in in_every_text_container(text):
+        path.write_bytes(packed(content.encode(encoding), packing))
+        assert [message["content"] for message in read(path, choices).rows[0].messages] == [text, text]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    text=st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1).filter(str.strip)
-)
-def test_a_text_arrives_unchanged_from_every_container(path: Path, text: str) -> None:
-    row, turns = {"instruction": text, "output": text}, conversation(("user", text), ("assistant", text))
-    contents = [json.dumps(row), json.dumps([row]), json.dumps({"data": [row]}), json.dumps(turns)]
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([["instruction", "output"], [text, text]])
-    for content in [*contents, table.getvalue()]:
-        path.write_bytes(content.encode())
+@given(text=texts_of_any_sort.filter(str.strip), packing=st.sampled_from(["bare", "gzip", "zip"]))
+def test_a_text_arrives_unchanged_from_parquet(path: Path, text: str, packing: str) -> None:
+    column = pa.array([text])
+    turns = conversation(("user", text), ("assistant", text))
+    for table in (
+        *({"instruction": column.cast(kind), "output": column} for kind in (pa.large_string(), pa.binary())),
+        {"instruction": column, "output": column.dictionary_encode()},
+        {"messages": [turns["messages"]]},
+        {"messages": [json.dumps(turns["messages"])]},
+    ):
+        stored = io.BytesIO()
+        parquet.write_table(pa.table(table), stored)
+        path.write_bytes(packed(stored.getvalue(), packing))
         assert [message["content"] for message in read(path).rows[0].messages] == [text, text]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=texts_of_any_sort, encoding=st.sampled_from([*ENCODINGS, "utf-8-sig", "utf-16"]))
+def test_a_text_arrives_unchanged_from_plain_text(path: Path, text: str, encoding: str) -> None:
+    text = "\n".join(filter(str.strip, text.encode(encoding, errors="ignore").decode(encoding).splitlines()))
+    assume(text.strip() and text[0] not in "[{\ufeff")
+    path = path.with_suffix(".txt")
+    path.write_bytes(f"{text}\n\n{text}".encode(encoding))
+    kept = read(path, Choices(encoding=encoding if encoding in ENCODINGS else None)).rows
+    assert [[message["content"] for message in row.messages] for row in kept] == [[text], [text]]
