@@ -1,4 +1,4 @@
-"""The process one upload is read in: `python -m app.intake KEY ATTEMPT`.
+"""The process one upload is read in, and fetched in if it comes from a hub: `python -m app.intake KEY ATTEMPT`.
 
 It says how far it is in the upload's row, and stops, leaving nothing, as soon as that reading is given up.
 """
@@ -16,9 +16,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.services import uploads
+from app.services import fetching, readers, uploads
 from db import files
-from db.models import Upload, now
+from db.models import Upload
 from db.session import session
 from prolora.dataset import Folder, Report, store
 from prolora.errors import DatasetError
@@ -42,10 +42,8 @@ class Note:
         if time.monotonic() - self._last < EVERY:
             return
         self._last = time.monotonic()
-        change = uploads.still_reading(self.key, self.attempt).values(done=share, rows=rows, updated_at=now())
-        with session() as s:
-            if not s.execute(change).rowcount:  # type: ignore[attr-defined]
-                raise GivenUp
+        if not readers.write(self.key, self.attempt, done=share, rows=rows):
+            raise GivenUp
 
 
 def read(key: str, attempt: int) -> None:
@@ -55,26 +53,35 @@ def read(key: str, attempt: int) -> None:
         for earlier in files.upload_dir(key).glob("read-*"):
             shutil.rmtree(earlier, ignore_errors=True)
         staged.mkdir(mode=0o700)
-        report = _read(key, staged, Note(key, attempt))
+        report = _read(key, attempt, staged)
     except (GivenUp, FileNotFoundError):
         shutil.rmtree(staged, ignore_errors=True)
     except Exception as error:  # noqa: BLE001  # whatever it is, the person has to be told and nothing may stay
         shutil.rmtree(staged, ignore_errors=True)
-        uploads.end(key, attempt, uploads.FAILED, error=_explained(error))
+        readers.write(key, attempt, state=readers.FAILED, error=_explained(error))
     else:
-        uploads.end(key, attempt, uploads.READY, report=report, done=1.0, rows=report["read"])
+        readers.write(key, attempt, state=readers.READY, report=report, done=1.0, rows=report["read"])
 
 
-def _read(key: str, staged: Path, note: Note) -> dict[str, Any]:
-    with session() as s:
-        row = s.scalar(select(Upload).where(Upload.key == key))
-    if row is None:
-        raise GivenUp
+def _read(key: str, attempt: int, staged: Path) -> dict[str, Any]:
+    row, note = _row(key), Note(key, attempt)
+    if row.state == readers.FETCHING:
+        fetching.bring(key, attempt, row.choices["hub"], note)
+        row = _row(key)
     path = files.upload_dir(key) / row.name
     with ThreadPoolExecutor(1) as beside:
         digest = beside.submit(_sha256, path)
         report = store(path, Folder(staged), uploads.choices_of(row.choices), note)
-        return account(report) | {"source_hash": digest.result()}
+        source = {"hub": row.choices["hub"]} if "hub" in row.choices else {}
+        return account(report) | {"source_hash": digest.result()} | source
+
+
+def _row(key: str) -> Upload:
+    with session() as s:
+        row = s.scalar(select(Upload).where(Upload.key == key))
+    if row is None:
+        raise GivenUp
+    return row
 
 
 def account(report: Report) -> dict[str, Any]:

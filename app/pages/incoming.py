@@ -8,10 +8,11 @@ import gradio as gr
 
 from app.pages.edge import told
 from app.pages.report import preview_html, repair_label
-from app.pages.show import bar, number, percent
+from app.pages.show import bar, megabytes, number, percent
 from app.services import uploads
 from app.services.datasets import PARTS
-from app.services.uploads import FAILED, READING, Preview, Progress, Upload
+from app.services.readers import FAILED, FETCHING, READING, UNDER_WAY
+from app.services.uploads import Preview, Progress, Upload
 from prolora.dataset import Choices, Mapping
 from prolora.dataset.encodings import ENCODINGS
 from prolora.dataset.forms import Form
@@ -73,7 +74,7 @@ def look(upload: Upload | None) -> list[Any]:
     if upload is None:
         return [gr.Column(visible=False), *[gr.skip()] * (MOST_PARTS + 9), gr.Timer(active=False)]
     progress = uploads.progress(upload)
-    if progress.state != READING:
+    if progress.state not in UNDER_WAY:
         return _ended(upload, progress)
     skipped = [gr.skip()] * (MOST_PARTS + 5)
     words, buttons = reading_html(upload, progress), (gr.Button(visible=False), gr.Button("Cancel"))
@@ -88,13 +89,22 @@ def _ended(upload: Upload, progress: Progress) -> list[Any]:
         return [visible, problem, *hidden, gr.Button("Leave it"), "", off]
     preview = uploads.preview(upload)
     form: Form = preview.mapping.form if preview.mapping else "alpaca"
-    controls = [upload.name.split(".")[0], form, _encodings(preview), *_dropdowns(form, preview), _repairs(preview)]
+    controls = [
+        preview.upload.name.split(".")[0],
+        form,
+        _encodings(preview),
+        *_dropdowns(form, preview),
+        _repairs(preview),
+    ]
     buttons = (gr.Button(visible=bool(preview.report["kept"])), gr.Button("Leave it"))
     return [visible, "", gr.Column(visible=True), *controls, *buttons, preview_html(preview), off]
 
 
 def reading_html(upload: Upload, progress: Progress) -> str:
-    words = f"Reading {upload.name}: {percent(progress.done)}, {number(progress.rows)} rows so far."
+    if progress.state == FETCHING:
+        words = f"Fetching {upload.name}: {percent(progress.done)} of {megabytes(progress.size)} so far."
+    else:
+        words = f"Reading {upload.name}: {percent(progress.done)}, {number(progress.rows)} rows so far."
     return f'<div class="live">{bar(progress.done, words)}<div class="row"><span>{escape(words)}</span></div></div>'
 
 

@@ -7,31 +7,28 @@ import os
 import re
 import secrets
 import shutil
-import sys
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Update, delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.children import Child
+from app.services import readers
 from app.services.datasets import SHOWN_SAMPLES, Pieces, find_content, find_source, read_rejects, samples_of
+from app.services.readers import READING, READY
 from db import files
 from db.models import OWNER, Dataset, now
 from db.models import Upload as UploadRow
 from db.session import session
-from db.settings import settings
 from prolora.dataset import Choices, Folder, Mapping, Reject, read_rows
 from prolora.errors import DatasetError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "static" / "samples" / "tickets.jsonl"
 EXTENSIONS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet", ".gz", ".zip")
-READING, READY, FAILED = "reading", "ready", "failed"
 GONE = "This upload is gone: it was left, or the studio was started anew. Upload the file again."
 SPARE = 64 << 20  # bytes that stay free on the disk
 
@@ -61,6 +58,7 @@ class Progress:
     done: float  # share of the file
     rows: int
     error: str | None
+    size: int = 0  # bytes of a file that is fetched, once they are known
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def receive(path: Path, name: str) -> Upload:
     if not Path(name).name.lower().endswith(EXTENSIONS):
         raise DatasetError(f"“{name}” is no file of rows. Upload one that ends in {', '.join(EXTENSIONS)}.")
     safe = re.sub(r"[^\w. -]", "_", Path(name).name).lstrip(".")[-100:]
-    _check_space(path.stat().st_size)
+    check_space(path.stat().st_size)
     upload = Upload(secrets.token_hex(16), safe)
     folder = files.upload_dir(upload.key)
     folder.mkdir(mode=0o700)
@@ -108,31 +106,27 @@ def sample() -> Upload:
 
 def begin(upload: Upload, choices: Choices | None = None) -> None:
     """Read the file, or read it anew with other choices, in a process of its own."""
-    attempt = renew(upload, choices or Choices())
-    command = [sys.executable, "-m", "app.intake", upload.key, str(attempt)]
-    env = {"STUDIO_DATA": str(settings().data.resolve())}
-    child = Child("reader", command, env, files.intake_log())
-    child.start()
-    threading.Thread(target=_attend, args=(child, upload, attempt), daemon=True).start()
+    readers.start(upload.key, renew(upload, choices or Choices()))
 
 
 def progress(upload: Upload) -> Progress:
     with session() as s:
         row = _mine(s, upload)
-        return Progress(row.state, row.done, row.rows, row.error)
+        return Progress(row.state, row.done, row.rows, row.error, row.choices.get("hub", {}).get("size", 0))
 
 
 def preview(upload: Upload) -> Preview:
     """What the file was read as; raises what reading it raised."""
     with session() as s:
         row = _mine(s, upload)
+        found = Upload(row.key, row.name)  # of a file that was fetched, the name that it got
         state, error, report, choices = row.state, row.error, row.report, choices_of(row.choices)
         folder = Folder(files.staged_dir(row.key, row.attempt))
     if state != READY:
         raise DatasetError(error or f"“{upload.name}” is still being read.")
     form, fields = report["form"], report["fields"]
     return Preview(
-        upload=upload,
+        upload=found,
         report=report,
         mapping=Mapping(form, fields) if form else None,
         choices=choices,
@@ -172,8 +166,9 @@ def keep(upload: Upload, name: str) -> Kept:
     with files.write_aside(files.dataset_dir(report["content_hash"])) as folder:
         for path in staged.iterdir():
             _copy(path, folder / path.name)
-        _copy(files.upload_dir(upload.key) / upload.name, folder / f"source.{extension(upload.name)}")
-    kept = _insert(shown, name.strip() or upload.name.split(".")[0])
+        source = shown.upload.name
+        _copy(files.upload_dir(upload.key) / source, folder / f"source.{extension(source)}")
+    kept = _insert(shown, name.strip() or shown.upload.name.split(".")[0])
     discard(upload)
     return kept
 
@@ -183,24 +178,6 @@ def clear() -> None:
     with session() as s:
         s.execute(delete(UploadRow))
     files.clear_uploads()
-
-
-def _attend(child: Child, upload: Upload, attempt: int) -> None:
-    """A reader that dies without a word leaves one here."""
-    status = child.process.wait() if child.process else 0
-    end(upload.key, attempt, FAILED, error=f"The reader stopped in the middle (exit {status}). Upload the file again.")
-
-
-def end(key: str, attempt: int, state: str, **values: Any) -> None:
-    """Leave a reading ready or failed, unless it was given up meanwhile."""
-    with session() as s:
-        s.execute(still_reading(key, attempt).values(state=state, updated_at=now(), **values))
-
-
-def still_reading(key: str, attempt: int) -> Update:
-    """Changes the row of a reading that nobody has given up."""
-    ours = (UploadRow.key == key, UploadRow.attempt == attempt, UploadRow.state == READING)
-    return update(UploadRow).where(*ours)
 
 
 def choices_of(stored: dict[str, Any]) -> Choices:
@@ -219,7 +196,10 @@ def renew(upload: Upload, choices: Choices) -> int:
     mapping = {"form": choices.mapping.form, "fields": choices.mapping.fields} if choices.mapping else {}
     with session() as s:
         row = _mine(s, upload)
-        row.choices = {**mapping, "encoding": choices.encoding, "repairs": sorted(choices.repairs)}
+        if not (files.upload_dir(row.key) / row.name).is_file():
+            raise DatasetError(f"“{row.name}” has not been fetched. Leave it, and fetch it again.")
+        fetched = {"hub": row.choices["hub"]} if "hub" in row.choices else {}
+        row.choices = {**fetched, **mapping, "encoding": choices.encoding, "repairs": sorted(choices.repairs)}
         row.attempt += 1
         row.state, row.done, row.rows, row.error, row.report, row.updated_at = READING, 0.0, 0, None, {}, now()
         return row.attempt
@@ -270,7 +250,7 @@ def _copy(path: Path, target: Path) -> None:
     shutil.copyfile(path, target)
 
 
-def _check_space(size: int) -> None:
+def check_space(size: int) -> None:
     """For the file and for its rows, which take about as much again."""
     free = shutil.disk_usage(files.uploads_dir()).free
     if free < 2 * size + SPARE:

@@ -1,6 +1,7 @@
 """A studio on a data folder of its own, with a broker that nobody answers for."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from app import intake
 from app.services import uploads
 from app.services.jobs import Choice
+from app.services.readers import ATTENDING
 from app.services.uploads import Upload
 from db.session import migrate
 from db.settings import settings
@@ -35,6 +37,8 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     settings.cache_clear()
     migrate()
     yield tmp_path / "data"
+    for attendant in (thread for thread in threading.enumerate() if thread.name.startswith(ATTENDING)):
+        attendant.join(10)
     settings.cache_clear()
 
 

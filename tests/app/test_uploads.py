@@ -12,7 +12,8 @@ import pytest
 from app.pages.datasets import use_sample
 from app.pages.report import preview_html
 from app.services import datasets, uploads
-from app.services.uploads import FAILED, READING, READY, Upload
+from app.services.readers import FAILED, READING, READY
+from app.services.uploads import Upload
 from db import files
 from prolora.dataset import Choices, Mapping, read_rows
 from prolora.errors import DatasetError

@@ -18,6 +18,8 @@ LISTED = 50_000  # of any kind
 BLOCK = 1 << 20
 SECONDS = 30  # without an answer from the hub
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+LONGEST_NAME = 200
+REVISION = re.compile(r"(\w[\w./+-]{0,199})?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CONVERTED = "refs/convert/parquet"  # the hub's own branch
 TOKEN = "set HF_TOKEN to a token that may read it in the studio's environment, and start the studio anew"  # noqa: S105
@@ -39,15 +41,30 @@ def listing(name: str, revision: str | None) -> Listing:
     """Of `owner/name` at a branch, tag or commit, or of an absolute folder."""
     if is_local(name):
         found = _folder(Path(name))
-    elif HUB_NAME.fullmatch(name):
-        found = _remote(name, revision or None)
     else:
-        raise DatasetError(
-            f"“{name[:100]}” is no name of a dataset. Write owner/name, as on the dataset's page, or the whole path "
-            "of a folder."
-        )
+        check_hub_name(name)
+        check_revision(revision or "")
+        found = _remote(name, revision or None)
     _check(found)
     return found
+
+
+def check_hub_name(name: str) -> None:
+    if len(name) > LONGEST_NAME or not HUB_NAME.fullmatch(name):
+        raise DatasetError(f"“{name[:100]}” is no name of a dataset. Write owner/name, as on the dataset's page.")
+
+
+def check_revision(revision: str) -> None:
+    """A branch, a tag, a commit, or nothing for the newest."""
+    if not REVISION.fullmatch(revision):
+        raise DatasetError(
+            f"“{revision[:100]}” is no revision. Give a branch, a tag or a full commit, or leave it empty."
+        )
+
+
+def check_commit(revision: str) -> None:
+    if not COMMIT.fullmatch(revision):
+        raise DatasetError(f"“{revision[:100]}” is no full commit. Look the dataset up again.")
 
 
 def blocks(name: str, revision: str, file: str) -> Iterator[bytes]:
