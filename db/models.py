@@ -126,18 +126,35 @@ class Survey(Base):
     updated_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Batch(Base):
+    """Jobs that were started together to be compared: a grid of settings, or a recipe of the paper."""
+
+    __tablename__ = "batches"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
+    name: Mapped[str] = mapped_column(String(120))
+    grid: Mapped[dict[str, Any]]  # what was varied
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Job(Base):
-    """One training run with its evaluation. `plan` is prolora.Plan as JSON."""
+    """One piece of work for a worker: a training run with its evaluation, or less. `plan` is prolora.Plan as JSON."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "status", "id"),)
+    __table_args__ = (Index(None, "status", "priority", "id"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     owner_id: Mapped[int] = mapped_column(ForeignKey("people.id"))
     dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
     name: Mapped[str] = mapped_column(String(120))
     plan: Mapped[dict[str, Any]]
     parameters: Mapped[int] = mapped_column(BigInteger)  # trainable, counted by the planner
+    kind: Mapped[str] = mapped_column(String(20), default="train")  # a name of worker.steps.STEPS
     pair: Mapped[str | None] = mapped_column(String(32), index=True)  # shared by a run and its LoRA twin
+    batch_id: Mapped[int | None] = mapped_column(ForeignKey("batches.id"), index=True)
+    after_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)  # waits until that one succeeded
+    origin_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))  # what it repeats, or is a changed copy of
+    priority: Mapped[int] = mapped_column(default=0)  # the highest goes first
+    gpus: Mapped[int] = mapped_column(default=1)  # devices of one host that it asks for
     status: Mapped[Status] = mapped_column(
         Enum(
             Status,
@@ -153,14 +170,46 @@ class Job(Base):
     total_steps: Mapped[int] = mapped_column(default=0)
     note: Mapped[str | None] = mapped_column(Text)  # what the person should know of a run that went well
     error: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(String(20))  # why it did not succeed, in one of db.jobs.REASONS
+    record: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what it ran on: versions, base revision, device
+    peak_bytes: Mapped[int | None] = mapped_column(BigInteger)  # most memory of the device while it trained
     cancel_requested: Mapped[bool] = mapped_column(default=False)
+    stop_requested: Mapped[bool] = mapped_column(default=False)  # train no further, but keep and measure
     lease_owner: Mapped[str | None] = mapped_column(String(80))
-    attempt: Mapped[int] = mapped_column(default=0)
+    attempt: Mapped[int] = mapped_column(default=0)  # times it was claimed
+    losses: Mapped[int] = mapped_column(default=0)  # times its worker died with it
     lease_until: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]  # when the sweep last rang for a queued job
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class Checkpoint(Base):
+    """A checkpoint that a job wrote whole, with the hash of each of its files: only such a one is ever read."""
+
+    __tablename__ = "checkpoints"
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hashes: Mapped[dict[str, Any]]  # file name -> sha256
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Worker(Base):
+    """What a worker process says of itself; gone workers are told by the age of `seen_at`."""
+
+    __tablename__ = "workers"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), unique=True)  # as in a job's lease_owner
+    host: Mapped[str] = mapped_column(String(255))
+    device: Mapped[str] = mapped_column(String(120))  # the card's name, or cpu
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)  # of the device
+    gpus: Mapped[int]  # devices that it may use together
+    version: Mapped[str] = mapped_column(String(40))
+    state: Mapped[str] = mapped_column(String(20))  # idle, busy, stopping, stopped
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    seen_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Metric(Base):
