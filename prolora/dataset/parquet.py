@@ -17,7 +17,7 @@ from prolora.dataset.stream import READ
 from prolora.errors import DatasetError
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
-FOOTER_LIMIT = 64 << 20  # bytes
+FOOTER_LIMIT = 16 << 20  # bytes
 DEPTH_LIMIT = 64  # of columns inside columns
 PAGE_LIMIT, VALUES_LIMIT = 256 << 20, 16 << 20  # bytes and values of one page
 BATCH_ROWS, BATCH_BYTES, BATCH_VALUES = 1024, 128 << 20, 64 << 20  # at most, whatever the rows are
@@ -32,8 +32,7 @@ class Parquet(FromSource):
     def rows(self) -> Iterator[Element]:
         self._given = self._bytes = 0
         with self._seekable() as file, self._sound():
-            self._refuse_footer(file)
-            yield from self._rows(file)
+            yield from self._rows(file, self._footer(file))
 
     @property
     def progress(self) -> float:
@@ -67,18 +66,21 @@ class Parquet(FromSource):
     def _broken(self, what: str) -> DatasetError:
         return DatasetError(f"{self.source.name} {what}. {AGAIN}")
 
-    def _refuse_footer(self, file: BinaryIO) -> None:
+    def _footer(self, file: BinaryIO) -> bytes:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 8, 0))
-        footer = file.read(8)
-        if footer.endswith(ENCRYPTED):
+        ending = file.read(8)
+        if ending.endswith(ENCRYPTED):
             raise self._broken("is encrypted")
-        if size < 12 or not footer.endswith(MAGIC):
+        if size < 12 or not ending.endswith(MAGIC):
             raise self._broken("is cut off: a Parquet file ends with PAR1")
-        if int.from_bytes(footer[:4], "little") > min(FOOTER_LIMIT, size - 12):
+        length = int.from_bytes(ending[:4], "little")
+        if length > min(FOOTER_LIMIT, size - 12):
             raise self._broken("is damaged: its footer is larger than it can be")
+        file.seek(size - 8 - length)
+        return file.read(length)
 
-    def _rows(self, file: BinaryIO) -> Iterator[Element]:
+    def _rows(self, file: BinaryIO, footer: bytes) -> Iterator[Element]:
         from pyarrow import parquet, schema
 
         # The footer's own notes on types could name classes; only plain ones are built.
@@ -93,7 +95,7 @@ class Parquet(FromSource):
         if twice := repeated_name(opened.schema_arrow):
             raise self._broken(f"has two columns called “{printable(twice[:40])}”")
         size, self._declared = file.seek(0, os.SEEK_END), opened.metadata.num_rows
-        pages = pages_of(file, opened.metadata)
+        pages = pages_of(file, footer)
         self._refuse_bomb(size, pages)
         target = schema([(field.name, stored_as(field.type)) for field in opened.schema_arrow])
         cells = Cells(opened.schema_arrow)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, BinaryIO
 
 HEADER = 1 << 16  # bytes of a page's header at most, its statistics included
 PAGES_LIMIT = 1_000_000  # of one file
-NESTING = 8  # of structures in a header
+NESTING = 8  # of structures and lists
 VARINT = 10  # bytes of a number at most
 
 
@@ -22,51 +23,67 @@ class Pages:
         return Pages(self.total + other.total, self.largest + other.largest, max(self.values, other.values))
 
 
-def pages_of(file: BinaryIO, metadata: Any) -> Pages:
-    """Over all columns. Raises ValueError where the headers make no sense."""
-    left, found = PAGES_LIMIT, Pages()
-    for column in range(metadata.num_columns):
-        total = largest = values = 0
-        for group in range(metadata.num_row_groups):
-            for size, count in _headers(file, metadata.row_group(group).column(column)):
+def pages_of(file: BinaryIO, footer: bytes) -> Pages:
+    """Over all columns. Raises ValueError where footer or headers make no sense.
+
+    The footer is read here, since pyarrow ends the process at some damages when it is asked about a column.
+    """
+    columns: dict[int, Pages] = {}
+    left = PAGES_LIMIT
+    for group in _list(Thrift(footer).structure(), 4):
+        for column, chunk in enumerate(_list(group, 1)):
+            found = columns.get(column, Pages())
+            for size, values in _headers(file, _structure(chunk, 3)):
                 left -= 1
                 if left < 0:
                     raise ValueError("too many pages")
-                total, largest, values = total + size, max(largest, size), max(values, count)
-        found = found.beside(Pages(total, largest, values))
-    return found
+                found = Pages(found.total + size, max(found.largest, size), max(found.values, values))
+            columns[column] = found
+    return reduce(Pages.beside, columns.values(), Pages())
 
 
-def _headers(file: BinaryIO, chunk: Any) -> Iterator[tuple[int, int]]:
+def _headers(file: BinaryIO, chunk: dict[int, Any]) -> Iterator[tuple[int, int]]:
     """(unpacked bytes, values) of each page."""
-    at = chunk.dictionary_page_offset or chunk.data_page_offset  # a dictionary, where there is one, comes first
-    end = at + chunk.total_compressed_size
+    at = _size(chunk, 11 if chunk.get(11) else 9)  # where there is a dictionary, it comes before the data
+    end = at + _size(chunk, 7)
     while at < end:
         file.seek(at)
         header = Thrift(file.read(HEADER))
         page = header.structure()
-        about = page.get(5, page.get(8, {1: 0}))  # data pages of version 1 and 2
-        yield _size(page, 2), _size(about, 1)
+        about = 5 if 5 in page else 8  # a data page of version 1, or 2
+        yield _size(page, 2), _size(_structure(page, about), 1) if about in page else 0
         at += header.at + _size(page, 3)
 
 
-def _size(fields: Any, number: int) -> int:
-    size = fields.get(number) if isinstance(fields, dict) else None
+def _list(fields: dict[int, Any], number: int) -> list[dict[int, Any]]:
+    found = fields.get(number)
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ValueError("a footer without its columns")
+    return found
+
+
+def _structure(fields: dict[int, Any], number: int) -> dict[int, Any]:
+    found = fields.get(number)
+    if not isinstance(found, dict):
+        raise ValueError("a column or page without its description")
+    return found
+
+
+def _size(fields: dict[int, Any], number: int) -> int:
+    size = fields.get(number)
     if type(size) is not int or size < 0:
-        raise ValueError("a page without its sizes")
+        raise ValueError("a column or page without its sizes")
     return size
 
 
 class Thrift:
-    """Reads Thrift's compact protocol, in which page headers are written."""
+    """Reads Thrift's compact protocol, in which footers and page headers are written."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
 
     def structure(self, depth: int = 0) -> dict[int, Any]:
         """Field number -> value. Raises ValueError."""
-        if depth > NESTING:
-            raise ValueError("nested too deeply")
         fields: dict[int, Any] = {}
         number = 0
         while kind := self._byte():
@@ -75,19 +92,32 @@ class Thrift:
         return fields
 
     def _value(self, kind: int, depth: int) -> Any:
+        if depth > NESTING:
+            raise ValueError("nested too deeply")
         if kind in (1, 2):  # true and false, which have no bytes of their own
             return kind == 1
         if kind in (4, 5, 6):
             return self._number()
         if kind == 12:
             return self.structure(depth + 1)
+        if kind in (9, 10):
+            return self._several(depth + 1)
         sizes = {3: 1, 7: 8}  # a byte, a double
         self._skip(sizes[kind] if kind in sizes else self._text(kind))
         return None
 
+    def _several(self, depth: int) -> list[Any]:
+        head = self._byte()
+        count, kind = head >> 4, head & 15
+        if count == 15:
+            count = self._varint()
+        if kind in (1, 2):  # in a list they have a byte each
+            kind = 3
+        return [self._value(kind, depth) for _ in range(count)]
+
     def _text(self, kind: int) -> int:
         if kind != 8:
-            raise ValueError("a list or an unknown type in a page's header")
+            raise ValueError("an unknown type")
         return self._varint()
 
     def _number(self) -> int:

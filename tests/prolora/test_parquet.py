@@ -212,11 +212,19 @@ def test_pages_are_measured_by_their_headers_in_both_versions() -> None:
         parquet.write_table(table, file, data_page_version=version, data_page_size=10_000, row_group_size=2_000)
         metadata = parquet.ParquetFile(file).metadata
         chunks = [metadata.row_group(group).column(column) for group in range(3) for column in range(2)]
-        pages = pages_of(file, metadata)
+        pages = pages_of(file, file.getvalue()[-8 - metadata.serialized_size : -8])
         headers = sum(chunk.total_uncompressed_size for chunk in chunks) - pages.total
         assert 0 < headers < 100 * 1024
         assert 10_000 <= pages.largest < 1_200_000
         assert pages.values >= 3_000
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x19\x19" * 100_000, b"\x1c" * 100_000, b"\x15" + b"\xff" * 100, b"\x19\xf5\xff\xff\xff\x7f"]
+)
+def test_headers_of_hostile_shape_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"nested too deeply|without end|cut off"):
+        Thrift(data).structure()
 
 
 @given(st.binary(max_size=60))
