@@ -7,11 +7,12 @@ from typing import Any
 import gradio as gr
 
 from app.pages import dataset as single
-from app.pages import incoming
+from app.pages import hub, incoming
 from app.pages.edge import told, wanted_id
 from app.pages.frame import navigation
 from app.pages.show import Column, ago, empty, heading, link, number, table
 from app.services import datasets, surveys, uploads
+from app.services.hub import Choices
 from app.services.uploads import Upload
 
 TITLE, PATH = "Datasets", "datasets"
@@ -39,8 +40,10 @@ def build(page: gr.Blocks) -> None:
     single.build(page)
     with gr.Column(elem_classes="page") as overview:
         gr.HTML(heading(TITLE, LEAD))
-        with gr.Row(equal_height=True):
-            upload = gr.File(label="Drop a file of rows here", elem_id="upload", height=170, scale=3)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3):
+                upload = gr.File(label="Drop a file of rows here", elem_id="upload", height=170)
+                form = hub.build()
             with gr.Column(scale=2, elem_classes="beside"):
                 gr.HTML(HELP)
                 sample = gr.Button("Use the sample dataset", elem_id="use-sample", size="md")
@@ -49,6 +52,7 @@ def build(page: gr.Blocks) -> None:
         rows = gr.HTML(elem_id="datasets")
     upload.upload(receive, [upload, panel.held], [upload, panel.held, done]).then(*panel.entering)
     sample.click(use_sample, [panel.held], [panel.held, done]).then(*panel.entering)
+    form.fetch.click(fetch, [form.found, form.config, form.split, panel.held], [panel.held, done]).then(*panel.entering)
     panel.keep.click(keep_it, [panel.held, panel.name], [panel.held, done, rows]).then(*panel.entering)
     page.load(show, None, [overview, rows, panel.held]).then(*panel.entering)
 
@@ -92,6 +96,15 @@ def receive(path: str | None, held: Upload | None) -> tuple[Any, Any, Any]:
 @told
 def use_sample(held: Upload | None) -> tuple[Upload, str]:
     return _arrived(uploads.sample(), held)
+
+
+@told
+def fetch(found: Choices, config: str, split: str | None, held: Upload | None) -> tuple[Upload, str]:
+    """It is read as soon as it is here."""
+    upload = hub.fetch(found, config, split)
+    if held is not None:
+        uploads.discard(held)
+    return upload, ""
 
 
 def _arrived(upload: Upload, held: Upload | None) -> tuple[Upload, str]:

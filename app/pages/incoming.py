@@ -65,7 +65,15 @@ def build() -> Panel:
     for change in (encoding.input, repairs.input, *(part.input for part in parts)):
         change(read_anew, chosen, [reading, timer], show_progress="hidden")
     leave.click(leave_it, [held], [held]).then(look, [held], shown, show_progress="hidden")
-    return Panel(held, name, keep, (look, [held], shown))
+    return Panel(held, name, keep, (enter, [held], shown))
+
+
+def enter(upload: Upload | None) -> list[Any]:
+    """The upload that has come, with nothing left of the one before it."""
+    updates = look(upload)
+    if updates[2] == gr.skip():
+        updates[2], updates[-2] = gr.Column(visible=False), ""
+    return updates
 
 
 @told
@@ -102,7 +110,8 @@ def _ended(upload: Upload, progress: Progress) -> list[Any]:
 
 def reading_html(upload: Upload, progress: Progress) -> str:
     if progress.state == FETCHING:
-        words = f"Fetching {upload.name}: {percent(progress.done)} of {megabytes(progress.size)} so far."
+        share = f"{percent(progress.done)} of {megabytes(progress.size)} so far" if progress.size else "asking the hub"
+        words = f"Fetching {upload.name}: {share}."
     else:
         words = f"Reading {upload.name}: {percent(progress.done)}, {number(progress.rows)} rows so far."
     return f'<div class="live">{bar(progress.done, words)}<div class="row"><span>{escape(words)}</span></div></div>'

@@ -16,7 +16,7 @@ RAW_CHARACTERS = 160
 
 def preview_html(preview: Preview) -> str:
     report = preview.report
-    said = _evidence(report) + _known(preview.known)
+    said = _commit(report) + _evidence(report) + _known(preview.known)
     if preview.mapping is None:
         fields = ", ".join(map(escape, report["columns"])) or "none"
         named = f'<p class="problem">The fields have names of their own ({fields}). Say above which is which.</p>'
@@ -54,9 +54,25 @@ def _origin(detail: Detail) -> list[tuple[str, str]]:
         ("Form", escape(line.form)),
         ("Fields", f"<span class=mono>{mapping}</span>"),
         ("Repaired", repaired or "nothing"),
+        *_fetched(report),
     ]
     same = [link(f"/datasets?id={other}", name) for other, name in detail.same_file]
     return [*found, ("Also from this file", ", ".join(same))] if same else found
+
+
+def _fetched(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where a file comes from that no person has brought."""
+    hub = report.get("hub")
+    return [("From the hub", _split(hub)), ("Commit", _hash(hub["revision"]))] if hub else []
+
+
+def _split(hub: dict[str, Any]) -> str:
+    return escape(f"{hub['name']} ({hub['config']}, {hub['split']})")
+
+
+def _commit(report: dict[str, Any]) -> str:
+    hub = report.get("hub")
+    return f'<p class="note">From the hub: {_split(hub)} at commit {_hash(hub["revision"])}.</p>' if hub else ""
 
 
 def _parents(detail: Detail) -> str:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from db import files
@@ -141,6 +141,15 @@ def find_source(source_hash: str) -> int | None:
     with session() as s:
         ours = select(Dataset.id).where(Dataset.owner_id == OWNER, Dataset.source_hash == source_hash)
         return s.scalar(ours.order_by(Dataset.id.desc()))
+
+
+def find_fetched(name: str, config: str, split: str, commit: str) -> tuple[int, str] | None:
+    """Number and name of the newest dataset that was made of this split of a hub's dataset."""
+    hub, wanted = Dataset.report["hub"], {"name": name, "config": config, "split": split, "revision": commit}
+    with session() as s:
+        same = and_(*(hub[part].as_string() == value for part, value in wanted.items()))
+        found = _named(s, same)
+    return found[-1] if found else None
 
 
 def read_rejects(path: Path) -> tuple[Reject, ...]:
