@@ -18,6 +18,9 @@ SIGNATURES = (
     (b"ARROW1", "an Arrow file"),
     (b"%PDF", "a PDF"),
     (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file"),
+    (b"{\\rtf", "a document in RTF"),
     (b"SQLite format 3", "an SQLite database"),
 )
 ARCHIVES = (

@@ -102,7 +102,7 @@ class Records:
     def _close(self) -> bool:
         """Take the lines up to the one that closes the quote; none, if the next quote closes nothing."""
         taken, size = list[bytes](), 0
-        while (line := self._next()) and len(taken) < RECORD_LINES and size <= ROW_LIMIT:
+        while len(taken) < RECORD_LINES and size <= ROW_LIMIT and (line := self._next()):
             taken.append(line)
             size += len(line)
             _, quote, after = line.replace(b'""', b"").partition(b'"')

@@ -19,6 +19,7 @@ from prolora.dataset.element import ROW_LIMIT, Element, text_of
 from prolora.dataset.encodings import ENCODINGS, written_back
 from prolora.dataset.source import open_file
 from prolora.dataset.stream import Meter
+from prolora.dataset.table import RECORD_LINES
 from prolora.errors import DatasetError
 
 PAIR = {"instruction": "Où est le café ? “là” – 5 €", "output": "naïve Größe"}
@@ -58,6 +59,13 @@ def test_the_encoding_is_told_from_the_bytes_and_said(path: Path, written: bytes
     assert (values(found), found.encoding) == ([PAIR], encoding)
     assert found.evidence[0].startswith(told)
     assert len(found.evidence) == 1 + bool(told)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_letters_with_a_zero_byte_of_their_own_do_not_hide_utf_16(path: Path, encoding: str) -> None:
+    rows = [{"instruction": "一" * number, "output": "二"} for number in range(1, 9)]
+    path.write_bytes("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode(encoding))
+    assert (open_file(path).encoding, values(open_file(path))) == (encoding, rows)
 
 
 def test_a_byte_that_windows_1252_lacks_makes_it_latin_1(path: Path) -> None:
@@ -297,6 +305,8 @@ def test_a_zip_of_very_many_files_is_refused_before_its_list_is_read(path: Path)
         (b"\x28\xb5\x2f\xfd", "looks like a zstd archive. Unpack it"),
         (gzip.compress(gzip.compress(b"a,b")), "holds a gzip archive. Unpack it"),
         (gzip.compress(b"%PDF-1.7"), "holds a PDF. Save it as JSON"),
+        (b"{\\rtf1 {}}", "looks like a document in RTF. Save it as JSON"),
+        (b"\xd0\xcf\x11\xe0\xa1", "looks like an old Excel or Word file. Save it as JSON"),
     ],
 )
 def test_other_archives_are_told_what_to_do(path: Path, content: bytes, sentence: str) -> None:
@@ -416,6 +426,13 @@ def test_a_line_too_long_costs_a_table_only_its_record(path: Path, record: bytes
     rows = list(open_file(path).rows())
     last = 4 + record.count(b"\n")
     assert problems(rows) == [(2, None), *rejects, (last, None), (last + 1, None)]
+
+
+def test_a_stray_quote_in_a_line_too_long_takes_none_of_very_many_good_lines(path: Path) -> None:
+    path = path.with_suffix(".csv")
+    path.write_bytes(b"instruction,output\n" + LONG + b',5"\n' + b"a,b\n" * (RECORD_LINES + 2))
+    rows = list(open_file(path).rows())
+    assert problems(rows) == [(2, "too-long"), *((line, None) for line in range(3, RECORD_LINES + 5))]
 
 
 def test_the_object_over_a_whole_file_is_told_as_it_stands_and_with_its_flaws(path: Path) -> None:
