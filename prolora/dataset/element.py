@@ -1,5 +1,6 @@
 """The rows of a file before anybody knows what they mean: a value each, with its place and its own bytes."""
 
+import codecs
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,8 @@ def text_of(raw: bytes) -> str:
 
 def too_long(line: int, raw: bytes) -> Element:
     what = f"is longer than {ROW_LIMIT >> 20} MB, which is no example a model could read. Cut it into several"
-    return Element(line, None, raw[:SHOWN], ("too-long", what))
+    _, whole = codecs.utf_8_decode(raw[:SHOWN], "surrogateescape", False)  # no character is cut in two
+    return Element(line, None, raw[:whole], ("too-long", what))
 
 
 def printable(text: str) -> str:

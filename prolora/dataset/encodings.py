@@ -168,7 +168,11 @@ def written_back(text: bytes, encoding: str) -> bytes:
     if encoding in ("", "utf-8"):
         return text
     errors = _errors(encoding)
-    return text.removesuffix(NO_UTF_8).decode("utf-8", errors).encode(encoding, errors)
+    try:
+        characters = text.removesuffix(NO_UTF_8).decode("utf-8", errors)
+    except UnicodeDecodeError:  # only the beginning of it is there, since it was too long
+        characters = text.decode("utf-8", "ignore")
+    return characters.encode(encoding, errors)
 
 
 def _errors(encoding: str) -> str:

@@ -147,6 +147,19 @@ def test_rows_are_written_back_in_the_bytes_they_came_in(path: Path, encoding: s
     assert [written_back(element.raw, encoding) for element in rows] == [line] * 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "cp1252"])
+def test_what_is_kept_of_a_row_too_long_ends_with_a_whole_character(path: Path, encoding: str) -> None:
+    for shift in range(2):
+        path.write_bytes(("{}\n" + " " * shift + "[" + "é" * (ROW_LIMIT // 2) + "\n").encode(encoding))
+        row = list(open_file(path).rows())[-1]
+        assert problems([row]) == [(2, "too-long")]
+        assert written_back(row.raw, encoding).decode(encoding).strip() == "[" + "é" * row.raw.count("é".encode())
+
+
+def test_half_a_surrogate_pair_that_was_cut_can_still_be_written_back() -> None:
+    assert written_back(b"ab\xed\xa0", "utf-16-le") == "ab".encode("utf-16-le")
+
+
 characters = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), min_size=1)
 
 
