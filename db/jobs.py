@@ -5,16 +5,17 @@ another, or has ended, the old holder can write nothing. The database arbitrates
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Update, and_, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, case, exists, false, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from db.models import Job, Metric, Status, now
+from db.settings import settings
 
 MOVES: dict[Status, set[Status]] = {
     Status.QUEUED: {Status.RUNNING, Status.CANCELLED},
@@ -24,15 +25,17 @@ MOVES: dict[Status, set[Status]] = {
     Status.CANCELLED: set(),
 }
 ENDINGS = frozenset(status for status, targets in MOVES.items() if not targets)
-LEASE = timedelta(seconds=60)  # renewed every ten by the supervisor
 FIRST_RING = timedelta(seconds=5)  # the page's own message has had this long to arrive
 NEXT_RING = timedelta(seconds=30)
-ATTEMPTS = 3
+LOSSES = 3  # workers that may die with a job
+# Why a job did not succeed, for those who decide by it; `error` is the sentence.
+REASONS = ("error", "bad-input", "out-of-memory", "diverged", "lost", "waited")
 STAGE_LENGTH = 80  # of its column
 GAVE_UP = (
-    f"The worker stopped {ATTEMPTS} times in the middle of this job without saying why, most often for want of "
+    f"The worker stopped {LOSSES} times in the middle of this job without saying why, most often for want of "
     "memory. Look at the end of its log, try a smaller batch or a shorter cut-off, and start it again."
 )
+WAITED = "Job {}, which this one waited for, did not succeed. Start that one again, then this one."
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -51,6 +54,18 @@ class Lease:
     attempt: int
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What the person wants of a running job."""
+
+    cancel: bool  # stop and leave nothing
+    stop: bool  # train no further, but keep the adapter and measure it
+
+
+def lease_time() -> timedelta:
+    return timedelta(seconds=settings().lease_seconds)
+
+
 def submit(s: Session, job: Job) -> int:
     """Queue a job and return its id; commit before ringing for it."""
     s.add(job)
@@ -60,24 +75,45 @@ def submit(s: Session, job: Job) -> int:
 
 def claim(s: Session, job_id: int, owner: str) -> Lease | None:
     """Take a queued job; of any number of rivals one gets it."""
+    return _take(s, owner, Job.id == job_id)
+
+
+def claim_next(s: Session, owner: str, gpus: int = 1, kinds: Collection[str] | None = None) -> Lease | None:
+    """Take the job that comes first of those that are ready: the highest priority, then the oldest.
+
+    A bell says only that there is work: whoever hears it takes what matters most.
+    """
+    fits = [Job.gpus <= gpus, *([Job.kind.in_(kinds)] if kinds is not None else [])]
+    first = select(Job.id).where(*_ready(), *fits).order_by(Job.priority.desc(), Job.id).limit(1)
+    return _take(s, owner, Job.id == first.with_for_update(skip_locked=True).scalar_subquery())
+
+
+def _take(s: Session, owner: str, which: ColumnElement[bool]) -> Lease | None:
     taken = (
         update(Job)
-        .where(Job.id == job_id, Job.status == Status.QUEUED, Job.cancel_requested.is_(False))
+        .where(which, *_ready())
         .values(
             status=Status.RUNNING,
             lease_owner=owner,
-            lease_until=now() + LEASE,
+            lease_until=now() + lease_time(),
             attempt=Job.attempt + 1,
             started_at=func.coalesce(Job.started_at, now()),
         )
     )
-    attempt = s.scalar(taken.returning(Job.attempt))
-    return None if attempt is None else Lease(job_id, owner, attempt)
+    found = s.execute(taken.returning(Job.id, Job.attempt)).first()
+    return None if found is None else Lease(found[0], owner, found[1])
+
+
+def _ready() -> tuple[ColumnElement[bool], ...]:
+    """Queued, wanted, and waiting for nothing that has not succeeded."""
+    earlier = aliased(Job)
+    succeeded = exists().where(earlier.id == Job.after_id, earlier.status == Status.SUCCEEDED)
+    return (Job.status == Status.QUEUED, Job.cancel_requested.is_(False), or_(Job.after_id.is_(None), succeeded))
 
 
 def renew(s: Session, lease: Lease) -> bool:
-    """Keep a running job for another minute; False when it is no longer the caller's."""
-    return s.scalar(_held(lease).values(lease_until=now() + LEASE).returning(Job.id)) is not None
+    """Keep a running job for another while; False when it is no longer the caller's."""
+    return s.scalar(_held(lease).values(lease_until=now() + lease_time()).returning(Job.id)) is not None
 
 
 def hold(s: Session, lease: Lease, **values: Any) -> Job:
@@ -89,10 +125,11 @@ def hold(s: Session, lease: Lease, **values: Any) -> Job:
     return job
 
 
-def move(s: Session, lease: Lease, to: Status, error: str | None = None) -> None:
-    """Move a leased job along, or raise; of two rivals only one gets through."""
+def move(s: Session, lease: Lease, to: Status, error: str | None = None, reason: str | None = None) -> None:
+    """Move a leased job along, or raise; of two rivals only one gets through. `reason` is one of REASONS."""
     origins = [status for status, targets in MOVES.items() if to in targets]
-    statement = _mine(lease).where(Job.status.in_(origins)).values(error=error, **_arrival(to, now()))
+    changes = {"error": error, "reason": reason, **_arrival(to, now())}
+    statement = _mine(lease).where(Job.status.in_(origins)).values(changes)
     if s.scalar(statement.returning(Job.id)) is None:
         raise IllegalMove(f"Job {lease.job_id} cannot become {to}: it has ended, or another worker holds it.")
 
@@ -102,12 +139,24 @@ def release(s: Session, lease: Lease) -> None:
     move(s, lease, Status.QUEUED)
 
 
-def cancel_requested(s: Session, lease: Lease) -> bool:
-    """Whether the person wants this running job to stop."""
-    wanted = s.scalar(select(Job.cancel_requested).where(*_fence(lease), Job.status == Status.RUNNING))
-    if wanted is None:
+def wishes(s: Session, lease: Lease) -> Wishes:
+    """What the person wants of this running job by now."""
+    wanted = select(Job.cancel_requested, Job.stop_requested).where(*_fence(lease), Job.status == Status.RUNNING)
+    found = s.execute(wanted).first()
+    if found is None:
         raise LeaseLost(f"Job {lease.job_id} is no longer held by {lease.owner} in attempt {lease.attempt}.")
-    return wanted
+    return Wishes(*found)
+
+
+def request_stop(s: Session, job_id: int) -> bool:
+    """Ask a running job to train no further but to keep what it has; False when it does not run."""
+    asked = update(Job).where(Job.id == job_id, Job.status == Status.RUNNING).values(stop_requested=True)
+    return s.scalar(asked.returning(Job.id)) is not None
+
+
+def dependents(s: Session, job_id: int) -> list[int]:
+    """The jobs that waited for this one and may go now."""
+    return list(s.scalars(select(Job.id).where(Job.after_id == job_id, *_ready()).order_by(Job.id)))
 
 
 def request_cancel(s: Session, job_id: int) -> bool:
@@ -163,19 +212,40 @@ def _write_metrics(s: Session, job_id: int, step: int, metrics: Mapping[str, flo
     )
 
 
-def sweep(s: Session, at: datetime) -> list[int]:
-    """Put right what dead workers and lost messages left behind; the ids of the jobs to ring for, oldest first."""
-    expired = and_(Job.status == Status.RUNNING, Job.lease_until < at)
-    unwanted = and_(Job.cancel_requested, or_(Job.status == Status.QUEUED, expired))
+def leases(s: Session) -> dict[Lease, datetime | None]:
+    """Who holds which running job, and until when: unchanged for a while, the holder is dead."""
+    held = select(Job.id, Job.lease_owner, Job.attempt, Job.lease_until).where(Job.status == Status.RUNNING)
+    return {Lease(job_id, owner or "", attempt): until for job_id, owner, attempt, until in s.execute(held)}
+
+
+def sweep(s: Session, at: datetime, dead: Collection[Lease] = ()) -> list[int]:
+    """Put right what dead holders and lost messages left behind; the ids of the jobs to ring for, first one first."""
+    lost = or_(false(), *(and_(*_fence(lease), Job.status == Status.RUNNING) for lease in dead))
+    unwanted = and_(Job.cancel_requested, or_(Job.status == Status.QUEUED, lost))
     s.execute(update(Job).where(unwanted).values(_arrival(Status.CANCELLED, at)))
-    s.execute(update(Job).where(expired, Job.attempt >= ATTEMPTS).values(error=GAVE_UP, **_arrival(Status.FAILED, at)))
-    s.execute(update(Job).where(expired).values(_arrival(Status.QUEUED, at)))
+    gone = {"error": GAVE_UP, "reason": "lost", "losses": Job.losses + 1, **_arrival(Status.FAILED, at)}
+    s.execute(update(Job).where(lost, Job.losses + 1 >= LOSSES).values(gone))
+    s.execute(update(Job).where(lost).values(losses=Job.losses + 1, **_arrival(Status.QUEUED, at)))
+    _end_what_waits_in_vain(s, at)
     unheard = or_(
-        and_(Job.sent_at.is_(None), Job.created_at < at - FIRST_RING),
+        and_(Job.sent_at.is_(None), or_(Job.created_at < at - FIRST_RING, Job.created_at > at)),
         Job.sent_at < at - NEXT_RING,
+        Job.sent_at > at,  # a clock was put back
     )
-    due = update(Job).where(Job.status == Status.QUEUED, unheard).values(sent_at=at)
-    return sorted(s.scalars(due.returning(Job.id)))
+    due = update(Job).where(unheard, *_ready()).values(sent_at=at)
+    rung = {job_id: -priority for job_id, priority in s.execute(due.returning(Job.id, Job.priority))}
+    return sorted(rung, key=lambda job_id: (rung[job_id], job_id))
+
+
+def _end_what_waits_in_vain(s: Session, at: datetime) -> None:
+    """A job whose predecessor failed or was cancelled; and then the job that waits for that one."""
+    earlier = aliased(Job)
+    in_vain = select(Job.id, Job.after_id).join(earlier, earlier.id == Job.after_id)
+    in_vain = in_vain.where(Job.status == Status.QUEUED, earlier.status.in_((Status.FAILED, Status.CANCELLED)))
+    while found := s.execute(in_vain).all():
+        for job_id, after_id in found:
+            ended = {"error": WAITED.format(after_id), "reason": "waited", **_arrival(Status.CANCELLED, at)}
+            s.execute(update(Job).where(Job.id == job_id, Job.status == Status.QUEUED).values(ended))
 
 
 def _arrival(to: Status, at: datetime) -> dict[str, Any]:

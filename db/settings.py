@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     serve_base: str = "demo"  # the base model that is served; a name of the catalogue or a folder
     serve_key: str = ""  # bearer token between the studio and vLLM; the launcher draws one
     max_upload_mb: int = 2048
+    lease_seconds: float = Field(default=60.0, gt=0)  # after which a job whose worker says nothing is another's
+    renew_seconds: float = Field(default=10.0, gt=0)  # between two renewals of a lease
 
     @property
     def sql_url(self) -> str:

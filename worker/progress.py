@@ -32,7 +32,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not ch
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         with session() as s:
-            if jobs.cancel_requested(s, self.lease):
+            if jobs.wishes(s, self.lease).cancel:
                 raise Cancelled
             if time.monotonic() - self.told > TELL_EVERY or state.global_step == state.max_steps:
                 self.told = time.monotonic()

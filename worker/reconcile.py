@@ -2,12 +2,15 @@
 
 import signal
 import threading
+import time
+from datetime import datetime
 from types import FrameType
 
 import structlog
 from sqlalchemy.exc import OperationalError
 
 from db import jobs
+from db.jobs import Lease
 from db.models import now
 from db.queue import enqueue
 from db.session import session
@@ -21,17 +24,31 @@ stopping = threading.Event()
 def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    watch = Watch()
     while not stopping.is_set():
         try:
-            reconcile()
+            reconcile(watch)
         except OperationalError as error:
             log.warning("the database does not answer; looking again", error=str(error))
         stopping.wait(EVERY)
 
 
-def reconcile() -> None:
+class Watch:
+    """Tells dead holders by this process's own steady clock: no clock of theirs, or jump of ours, ends a lease."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[Lease, datetime | None], float] = {}
+
+    def dead(self, held: dict[Lease, datetime | None], at: float) -> list[Lease]:
+        """The leases that have stood as they are for a lease's whole time."""
+        self._seen = {state: self._seen.get(state, at) for state in held.items()}
+        patience = jobs.lease_time().total_seconds()
+        return [lease for (lease, _), since in self._seen.items() if at - since > patience]
+
+
+def reconcile(watch: Watch) -> None:
     with session() as s:
-        waiting = jobs.sweep(s, now())
+        waiting = jobs.sweep(s, now(), watch.dead(jobs.leases(s), time.monotonic()))
     for job_id in waiting:  # after the commit, so that whoever hears the bell finds the job
         enqueue(job_id)
 

@@ -93,7 +93,7 @@ def held(lease: Lease) -> bool:
 
 def wants_cancel(lease: Lease) -> bool:
     with session() as s:
-        return jobs.cancel_requested(s, lease)
+        return jobs.wishes(s, lease).cancel
 
 
 def judge(code: int, words: str) -> None:

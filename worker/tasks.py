@@ -29,9 +29,9 @@ def stop(**_: Any) -> None:
 
 @queue.task(name="run_job")  # type: ignore[untyped-decorator]
 def run_job(job_id: int) -> None:
-    """Run one job in a child process and record how it ended."""
+    """Run the job that comes first, which need not be the one that was rung for, and record how it ended."""
     with session() as s:
-        lease = None if stopping.is_set() else jobs.claim(s, job_id, ME)
+        lease = None if stopping.is_set() else jobs.claim_next(s, ME)
     if lease is None:
         return  # a redelivered doorbell, or somebody else was faster
     try:

@@ -37,8 +37,10 @@ def row(job_id: int) -> Job:
 
 
 def sweep(at: datetime) -> list[int]:
+    """As by a sweeper that has seen nothing of a lease since it ran out."""
     with session.session() as s:
-        return jobs.sweep(s, at)
+        dead = [lease for lease, until in jobs.leases(s).items() if until is not None and until < at]
+        return jobs.sweep(s, at, dead)
 
 
 def test_a_submitted_job_is_queued_and_nobodys(new_job: NewJob) -> None:
@@ -53,7 +55,7 @@ def test_a_claimed_job_runs_under_a_lease_of_a_minute(new_job: NewJob) -> None:
     assert job.status == Status.RUNNING
     assert job.started_at is not None
     assert job.lease_until is not None
-    assert timedelta(seconds=50) < job.lease_until - now() <= jobs.LEASE
+    assert timedelta(seconds=50) < job.lease_until - now() <= jobs.lease_time()
 
 
 def test_a_running_job_cannot_be_claimed_again(new_job: NewJob) -> None:
@@ -195,7 +197,7 @@ def test_of_two_endings_at_once_one_is_written(new_job: NewJob) -> None:
 def stale_lease(new_job: NewJob) -> Lease:
     """One whose holder slept so long that the job was given to another."""
     lease = running(new_job)
-    sweep(now() + jobs.LEASE + SECOND)
+    sweep(now() + jobs.lease_time() + SECOND)
     assert claimed(lease.job_id, "worker-2")
     return lease
 
@@ -218,7 +220,7 @@ def test_a_stale_lease_can_neither_end_a_job_nor_renew_nor_ask(new_job: NewJob) 
             with pytest.raises(IllegalMove):
                 jobs.move(s, lease, to)
         with pytest.raises(LeaseLost):
-            jobs.cancel_requested(s, lease)
+            jobs.wishes(s, lease)
     job = row(lease.job_id)
     assert (job.status, job.lease_owner, job.attempt) == (Status.RUNNING, "worker-2", 2)
 
@@ -294,9 +296,9 @@ def test_a_held_job_is_seen_as_it_is_now(new_job: NewJob) -> None:
 def test_a_running_job_learns_that_it_should_stop(new_job: NewJob) -> None:
     lease = running(new_job)
     with session.session() as s:
-        assert not jobs.cancel_requested(s, lease)
+        assert not jobs.wishes(s, lease).cancel
         assert jobs.request_cancel(s, lease.job_id)
-        assert jobs.cancel_requested(s, lease)
+        assert jobs.wishes(s, lease).cancel
     assert row(lease.job_id).status == Status.RUNNING
 
 
@@ -323,7 +325,7 @@ def test_there_is_nothing_to_cancel_in_an_ended_job(new_job: NewJob, ending: Sta
 
 def test_the_sweep_leaves_a_job_alone_whose_lease_runs(new_job: NewJob) -> None:
     lease = running(new_job)
-    assert sweep(now() + jobs.LEASE - 2 * SECOND) == []
+    assert sweep(now() + jobs.lease_time() - 2 * SECOND) == []
     assert row(lease.job_id).status == Status.RUNNING
 
 
@@ -332,7 +334,7 @@ def test_the_sweep_queues_a_job_whose_worker_died_and_rings_for_it(new_job: NewJ
     with session.session() as s:
         jobs.progress(s, lease, step=5, total_steps=9, metrics={"loss": 1.0})
     started = row(lease.job_id).started_at
-    assert sweep(now() + jobs.LEASE + SECOND) == [lease.job_id]
+    assert sweep(now() + jobs.lease_time() + SECOND) == [lease.job_id]
     job = row(lease.job_id)
     assert (job.status, job.lease_owner, job.lease_until, job.step) == (Status.QUEUED, None, None, 5)
     assert claimed(job.id, "worker-2")
@@ -345,7 +347,7 @@ def test_a_job_whose_worker_died_three_times_fails_with_a_sentence(new_job: NewJ
     for attempt in (1, 2, 3):
         assert row(job_id).status == Status.QUEUED
         assert claimed(job_id, f"worker-{attempt}")
-        at += jobs.LEASE + jobs.NEXT_RING + SECOND
+        at += jobs.lease_time() + jobs.NEXT_RING + SECOND
         rung = sweep(at)
         assert rung == ([job_id] if attempt < 3 else [])
     job = row(job_id)
@@ -356,11 +358,11 @@ def test_a_job_whose_worker_died_three_times_fails_with_a_sentence(new_job: NewJ
 
 @pytest.mark.parametrize("attempts", [1, 3])
 def test_a_job_whose_worker_died_after_a_cancel_is_cancelled(new_job: NewJob, attempts: int) -> None:
-    job_id = queued(new_job, attempt=attempts - 1)
+    job_id = queued(new_job, losses=attempts - 1)
     assert claimed(job_id, "worker-1")
     with session.session() as s:
         jobs.request_cancel(s, job_id)
-    assert sweep(now() + jobs.LEASE + SECOND) == []
+    assert sweep(now() + jobs.lease_time() + SECOND) == []
     job = row(job_id)
     assert (job.status, job.lease_owner, job.error) == (Status.CANCELLED, None, None)
     assert job.finished_at is not None
@@ -407,3 +409,86 @@ def test_two_sweeps_at_once_ring_once(new_job: NewJob) -> None:
 
     with ThreadPoolExecutor(2) as threads:
         assert sorted(threads.map(run, range(2))) == [[], [job_id]]
+
+
+def claimed_next(owner: str = "worker-1", **limits: object) -> int | None:
+    with session.session() as s:
+        lease = jobs.claim_next(s, owner, **limits)
+    return lease.job_id if lease else None
+
+
+def ended(job_id: int, status: Status) -> None:
+    with session.session() as s:
+        lease = jobs.claim(s, job_id, "worker-1")
+        assert lease is not None
+        jobs.move(s, lease, status)
+
+
+def test_whoever_hears_a_bell_takes_the_highest_priority_and_then_the_oldest(new_job: NewJob) -> None:
+    first, urgent, last, urgent_too = (queued(new_job, priority=each) for each in (0, 5, -1, 5))
+    assert [claimed_next() for _ in range(5)] == [urgent, urgent_too, first, last, None]
+
+
+def test_a_worker_takes_no_job_that_asks_for_more_devices_or_another_kind(new_job: NewJob) -> None:
+    wide, probe = queued(new_job, gpus=2), queued(new_job, kind="probe")
+    assert claimed_next(kinds=["train"]) is None
+    assert claimed_next() == probe
+    assert claimed_next(gpus=2) == wide
+
+
+def test_a_job_waits_until_its_predecessor_has_succeeded(new_job: NewJob) -> None:
+    before = queued(new_job)
+    after = queued(new_job, after_id=before, priority=9)
+    assert sweep(now() + 6 * SECOND) == [before]
+    assert not claimed(after, "worker-1")
+    ended(before, Status.SUCCEEDED)
+    with session.session() as s:
+        assert jobs.dependents(s, before) == [after]
+    assert sweep(now() + 8 * SECOND) == [after]
+    assert claimed_next() == after
+
+
+@pytest.mark.parametrize("ending", [Status.FAILED, Status.CANCELLED])
+def test_what_waits_for_a_job_that_did_not_succeed_ends_with_it(new_job: NewJob, ending: Status) -> None:
+    before = queued(new_job)
+    after = queued(new_job, after_id=before)
+    last = queued(new_job, after_id=after)
+    ended(before, ending)
+    assert sweep(now() + 6 * SECOND) == []
+    for job_id, waited_for in ((after, before), (last, after)):
+        job = row(job_id)
+        assert (job.status, job.reason) == (Status.CANCELLED, "waited")
+        assert str(job.error).startswith(f"Job {waited_for}, which this one waited for")
+
+
+def test_a_job_given_back_by_a_worker_that_goes_loses_nothing(new_job: NewJob) -> None:
+    job_id = queued(new_job)
+    for attempt in range(1, 6):
+        assert claimed(job_id, "worker-1")
+        with session.session() as s:
+            jobs.release(s, Lease(job_id, "worker-1", attempt))
+    assert (row(job_id).status, row(job_id).losses) == (Status.QUEUED, 0)
+
+
+def test_only_a_running_job_can_be_asked_to_stop_and_keep(new_job: NewJob) -> None:
+    job_id = queued(new_job)
+    with session.session() as s:
+        assert not jobs.request_stop(s, job_id)
+    assert claimed(job_id, "worker-1")
+    with session.session() as s:
+        assert jobs.request_stop(s, job_id)
+        assert jobs.wishes(s, Lease(job_id, "worker-1", 1)) == jobs.Wishes(cancel=False, stop=True)
+
+
+def test_a_clock_that_is_put_back_keeps_no_job_unheard(new_job: NewJob) -> None:
+    job_id, hour = queued(new_job), timedelta(hours=1)
+    assert sweep(now() + hour) == [job_id]
+    assert sweep(now()) == [job_id]
+    assert sweep(now() - hour) == [job_id]
+
+
+def test_racing_workers_share_the_queue_without_taking_a_job_twice(new_job: NewJob) -> None:
+    ids = [queued(new_job, priority=number % 3) for number in range(24)]
+    with ThreadPoolExecutor(6) as threads:
+        taken = list(threads.map(lambda number: claimed_next(f"worker-{number % 6}"), range(48)))
+    assert sorted(filter(None, taken)) == ids

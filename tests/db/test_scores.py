@@ -103,7 +103,7 @@ def test_scores_belong_to_the_owner_of_their_job(new_job: NewJob) -> None:
 def test_a_stale_lease_cannot_write_scores(new_job: NewJob) -> None:
     lease = scored_job(new_job)
     with session.session() as s:
-        jobs.sweep(s, now() + jobs.LEASE + timedelta(seconds=1))
+        jobs.sweep(s, now(), jobs.leases(s))
         assert jobs.claim(s, lease.job_id, "worker-2")
     with pytest.raises(LeaseLost), session.session() as s:
         scores.record(s, lease, [score("adapter", "loss", 9.0)])

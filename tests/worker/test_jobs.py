@@ -140,7 +140,7 @@ def test_a_lost_lease_stops_the_child_and_writes_nothing(studio: Studio) -> None
     thread = in_background(tasks.run_job, job_id)
     until(training(studio, job_id))
     with session() as s:
-        jobs.sweep(s, now() + 2 * jobs.LEASE)
+        jobs.sweep(s, now(), jobs.leases(s))
     thread.join(20)
     assert not thread.is_alive()
     job = studio.job(job_id)
@@ -163,7 +163,7 @@ def test_a_killed_worker_leaves_no_orphan_and_the_sweep_queues_the_job_again(stu
     child.wait(5)
     with session() as s:
         assert jobs.sweep(s, now()) == []  # the lease still runs
-        assert jobs.sweep(s, now() + 2 * jobs.LEASE) == [job_id]
+        assert jobs.sweep(s, now(), jobs.leases(s)) == [job_id]
     assert studio.job(job_id).status == Status.QUEUED
 
 
