@@ -45,7 +45,7 @@ def build() -> Form:
         pinned = gr.HTML(elem_id="hub-pinned")
     offered = [found, offer, config, split, pinned, problem]
     gr.on([ask.click, name.submit, revision.submit], look_up, [name, revision], offered)
-    gr.on([name.input, revision.input], forget, None, offered, show_progress="hidden")
+    gr.on([name.change, revision.change], forget, None, offered, show_progress="hidden")
     config.input(choose_config, [found, config], [split, pinned], show_progress="hidden")
     split.input(pinned_html, [found, config, split], [pinned], show_progress="hidden")
     return Form(found, config, split, fetch)
@@ -77,7 +77,8 @@ def choose_config(found: Choices, config: str) -> tuple[Any, str]:
 
 
 def pinned_html(found: Choices, config: str, split: str | None) -> str:
-    words = f'Pinned to the commit <code title="{escape(found.revision)}">{escape(found.revision[:12])}</code>.'
+    commit = f'<code title="{escape(found.revision)}">{escape(found.revision[:12])}</code>'
+    words = f"{escape(found.name)}, pinned to its commit {commit}."
     known = datasets.find_fetched(found.name, config, split, found.revision) if split else None
     if known:
         number, name = known
