@@ -8,7 +8,7 @@ from itertools import islice
 
 from prolora.dataset.element import SHOWN, Element, printable, text_of
 from prolora.dataset.forms import BadRow, Mapping, Reading, conversation, named
-from prolora.dataset.json_files import Block, elements_of
+from prolora.dataset.json_files import Block, Stretch, elements_of
 from prolora.dataset.records import Reject, Row
 from prolora.dataset.stored import Index, pack
 
@@ -48,7 +48,7 @@ class Reader:
     repairs: frozenset[str]
     unit: str  # what a row's place is counted in: line or row
 
-    def block(self, block: Block) -> Batch:
+    def block(self, block: Block | Stretch) -> Batch:
         return self.batch(elements_of(block))
 
     def batch(self, elements: Iterable[Element]) -> Batch:

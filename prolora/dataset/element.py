@@ -2,18 +2,20 @@
 
 import codecs
 import json
-from dataclasses import dataclass
-from typing import Any
+import re
+from typing import Any, NamedTuple
+
+import orjson
 
 ROW_LIMIT = 16 << 20  # bytes of one row; a longer one is no example any model could read
 LONGEST_INT = 4000  # digits; Python refuses to read longer ones
 SHOWN = 500  # characters of a bad row that are shown
+NAMED = re.compile(rb'"[ \t\r\n]*:')  # what ends a field's name, and may stand in a text too
 
 Problem = tuple[str, str]  # a code, and what is wrong
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One row of the file. `problem` says why it is no sound value."""
 
     line: int
@@ -39,6 +41,8 @@ class Flaws:
 
     def element(self, raw: bytes, number: int) -> Element:
         """One line of JSONL, which must be one value."""
+        if (plain := undisputed(raw)) is not None:
+            return Element(number, plain, raw)
         text = text_of(raw)
         try:
             value, end, problem = self.decode(text, 0)
@@ -63,6 +67,29 @@ class Flaws:
 
     def _constant(self, name: str) -> None:
         self.found.append(("not-a-number", f"holds {name}, which is not JSON. Replace it"))
+
+
+def undisputed(raw: bytes) -> Any:
+    """The value of JSON that has no flaw for certain, in half the time; nothing where a closer look is needed."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return value if len(NAMED.findall(raw)) == _fields(value) else None
+
+
+def _fields(value: Any) -> int:
+    """How many fields the objects in a value have; of those with one name only the last has come through."""
+    count, rest = 0, [value]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, dict):
+            count += len(each)
+            each = each.values()
+        elif not isinstance(each, list):
+            continue
+        rest += [inner for inner in each if not isinstance(inner, str)]
+    return count
 
 
 def _whole_number(digits: str) -> int | float:

@@ -5,6 +5,8 @@ import io
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from prolora.errors import DatasetError
 
 # Python's name for an encoding -> the name people know it by. The first five are told from the bytes.
@@ -23,7 +25,6 @@ ENCODINGS = {
 MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 WIDE_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 NOT_IN_CP1252 = b"\x81\x8d\x8f\x90\x9d"
-ASCII = bytes(range(128))
 FIRST = set(map(chr, (9, 10, 13, *range(32, 127))))  # characters that UTF-16 without a mark may begin with
 ONE_SIDED = 3  # times as many zero bytes on the one side of UTF-16's pairs as on the other
 SAVE = "Save it as JSON, JSONL or CSV in UTF-8."
@@ -79,7 +80,7 @@ def _count_characters(found: Census, data: bytes) -> bytes:
     except UnicodeDecodeError:
         text, used = codecs.utf_8_decode(data, "ignore", False)
         found.broken += used - len(text.encode())
-    found.characters += len(text) - (len(data) - len(data.translate(None, ASCII)))
+    found.characters += len(text) - int(np.count_nonzero(np.frombuffer(data, np.int8) >= 0))
     return data[used:]
 
 

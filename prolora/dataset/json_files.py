@@ -1,9 +1,11 @@
 """JSONL, a JSON list, a list inside an object, and a lone object."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import BinaryIO
 
 from prolora.dataset.container import Frame, FromSource
@@ -13,7 +15,7 @@ from prolora.dataset.stream import Source
 
 PEEK_LINES = 20  # looked at to tell JSONL from JSON
 PEEK = 1 << 20  # bytes read at a time
-BLOCK = 4 << 20  # bytes of lines that are handed on together
+BLOCK = 1 << 20  # bytes of lines that are handed on together; more fall out of a processor's caches
 # A list under one of these names holds the turns of one conversation, not rows.
 TURNS = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "history", "turns"})
 
@@ -24,6 +26,22 @@ class Block:
 
     line: int
     data: bytes
+    start: int = 0  # where in the text it begins
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A block that is read where it is needed."""
+
+    line: int
+    path: Path
+    start: int
+    size: int
+
+    @property
+    def data(self) -> bytes:
+        with self.path.open("rb") as file:
+            return os.pread(file.fileno(), self.size, self.start)
 
 
 class JsonLines(FromSource):
@@ -40,17 +58,25 @@ class JsonLines(FromSource):
         """Whole lines, some megabytes at a time; a line that is too long is cut."""
         line = 1
         with self.source.open() as file:
+            start = file.tell() if self.source.is_plain else 0
             while data := file.read(BLOCK):
                 if not data.endswith(b"\n"):
                     data += file.readline(ROW_LIMIT + 1)
-                yield Block(line, data)
+                yield Block(line, data, start)
                 line += data.count(b"\n")
+                start += len(data)
                 if not data.endswith(b"\n"):
-                    _pass_line(file)
+                    start += _pass_line(file)
                     line += 1
 
+    def pieces(self) -> Iterator[Block | Stretch]:
+        """The blocks as other processes are given them: by their place alone where the stored file is the text."""
+        for block in self.blocks():
+            where = (block.line, self.path, block.start, len(block.data))
+            yield Stretch(*where) if self.source.is_plain else block
 
-def elements_of(block: Block) -> Iterator[Element]:
+
+def elements_of(block: Block | Stretch) -> Iterator[Element]:
     """The rows of some lines."""
     flaws = Flaws()
     for number, line in enumerate(block.data.split(b"\n"), start=block.line):
@@ -60,10 +86,14 @@ def elements_of(block: Block) -> Iterator[Element]:
             yield flaws.element(bare, number)
 
 
-def _pass_line(file: BinaryIO) -> None:
-    """To the end of a line, without holding it."""
-    while (piece := file.readline(PEEK)) and not piece.endswith(b"\n"):
-        pass
+def _pass_line(file: BinaryIO) -> int:
+    """To the end of a line, without holding it; returns how many bytes that were."""
+    passed = 0
+    while piece := file.readline(PEEK):
+        passed += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return passed
 
 
 class JsonDocument(FromSource):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -148,4 +148,4 @@ def _batches(container: Container, reader: Reader) -> Generator[Batch]:
     elif container.path.stat().st_size < LARGE:
         yield from map(reader.block, container.blocks())
     else:
-        yield from in_order(reader.block, container.blocks(), processes())
+        yield from in_order(reader.block, container.pieces(), processes())

@@ -38,13 +38,17 @@ class Row:
 
         Conversations that open alike lie on one side, however they go on.
         """
-        return next(message["content"] for message in self.messages if message["role"] in ("user", "text"))
+        for message in self.messages:
+            if message["role"] in ("user", "text"):
+                return message["content"]
+        raise ValueError("a row without a question or a text")
 
     @property
     def lot(self) -> float:
         """A number in [0, 1) drawn from the prompt; case and spacing do not count."""
         prompt = " ".join(self.prompt.split()).casefold()
-        return int(hashlib.sha256(prompt.encode()).hexdigest()[:13], 16) / 16**13
+        first = hashlib.sha256(prompt.encode()).digest()[:8]
+        return (int.from_bytes(first, "big") >> 12) / 16**13
 
 
 @dataclass(frozen=True)

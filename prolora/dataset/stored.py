@@ -91,19 +91,24 @@ class StoredRows(Sequence[Row]):
         return hashlib.sha256(self.entries["digest"].tobytes()).hexdigest()
 
 
-def pack(rows: Iterable[Row]) -> tuple[bytes, Index]:
+def pack(rows: Sequence[Row]) -> tuple[bytes, Index]:
     """Rows as the lines of a file, and their index."""
-    lines: list[bytes] = []
-    entries: list[tuple[int, int, int, float, bytes, bool]] = []
-    start = 0
-    for row in rows:
-        repaired = b',"repaired":' + orjson.dumps(row.repaired) if row.repaired else b""
-        canonical = row.canonical
-        line = b'{"messages":%b,"line":%d%b}\n' % (canonical, row.line, repaired)
-        lines.append(line)
-        entries.append((start, len(line), row.line, row.lot, digest_of(canonical), bool(row.repaired)))
-        start += len(line)
-    return b"".join(lines), np.array(entries, ENTRY)
+    said = [row.canonical for row in rows]
+    lines = [_line(row, canonical) for row, canonical in zip(rows, said, strict=True)]
+    index = np.zeros(len(rows), ENTRY)
+    if rows:
+        index["size"] = [len(line) for line in lines]
+        index["start"][1:] = np.cumsum(index["size"][:-1])
+        index["line"] = [row.line for row in rows]
+        index["lot"] = [row.lot for row in rows]
+        index["digest"] = [digest_of(canonical) for canonical in said]
+        index["repaired"] = [bool(row.repaired) for row in rows]
+    return b"".join(lines), index
+
+
+def _line(row: Row, canonical: bytes) -> bytes:
+    repaired = b',"repaired":' + orjson.dumps(row.repaired) if row.repaired else b""
+    return b'{"messages":%b,"line":%d%b}\n' % (canonical, row.line, repaired)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> StoredRows:

@@ -70,6 +70,11 @@ class Source:
         return self.path.name
 
     @property
+    def is_plain(self) -> bool:
+        """The stored file is the text itself."""
+        return not self.packing.name and self.encoding == "utf-8"
+
+    @property
     def progress(self) -> float:
         return self._meter.share if self._meter else 0.0
 
