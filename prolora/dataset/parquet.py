@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+import orjson
+
 from prolora.dataset.archives import RATIO_FROM, RATIO_LIMIT, UNPACKED_LIMIT
 from prolora.dataset.arrow_values import Cells, repeated_name, stored_as
 from prolora.dataset.container import Frame, FromSource
@@ -122,10 +124,17 @@ class Parquet(FromSource):
 
     def _element(self, row: dict[str, Any], problem: Problem | None, size: int) -> Element:
         self._given += 1
-        raw = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        raw = _told(row)
         self._bytes += len(raw)
         self._refuse_size(self._bytes, size)
         return too_long(self._given, raw) if len(raw) > ROW_LIMIT else Element(self._given, row, raw, problem)
+
+
+def _told(row: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(row)
+    except TypeError:  # bytes that are no UTF-8
+        return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
 
 
 def _batch_rows(pages: Pages) -> int:
