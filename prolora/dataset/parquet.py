@@ -14,12 +14,12 @@ from prolora.dataset.archives import RATIO_FROM, RATIO_LIMIT, UNPACKED_LIMIT
 from prolora.dataset.arrow_values import Cells, repeated_name, stored_as
 from prolora.dataset.container import Frame, FromSource
 from prolora.dataset.element import ROW_LIMIT, Element, Problem, printable, too_long
-from prolora.dataset.parquet_pages import Pages, pages_of
+from prolora.dataset.parquet_pages import Pages, measured
 from prolora.dataset.stream import READ
 from prolora.errors import DatasetError
 
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
-FOOTER_LIMIT = 16 << 20  # bytes
+FOOTER_LIMIT = 8 << 20  # bytes
 DEPTH_LIMIT = 64  # of columns inside columns
 PAGE_LIMIT, VALUES_LIMIT = 256 << 20, 16 << 20  # bytes and values of one page
 BATCH_ROWS, BATCH_BYTES, BATCH_VALUES = 1024, 128 << 20, 64 << 20  # at most, whatever the rows are
@@ -85,6 +85,9 @@ class Parquet(FromSource):
     def _rows(self, file: BinaryIO, footer: bytes) -> Iterator[Element]:
         from pyarrow import parquet, schema
 
+        size = file.seek(0, os.SEEK_END)
+        self._declared, pages = measured(file, footer)
+        self._refuse_bomb(size, pages)
         # The footer's own notes on types could name classes; only plain ones are built.
         opened = parquet.ParquetFile(
             file,
@@ -96,9 +99,6 @@ class Parquet(FromSource):
         )
         if twice := repeated_name(opened.schema_arrow):
             raise self._broken(f"has two columns called “{printable(twice[:40])}”")
-        size, self._declared = file.seek(0, os.SEEK_END), opened.metadata.num_rows
-        pages = pages_of(file, footer)
-        self._refuse_bomb(size, pages)
         target = schema([(field.name, stored_as(field.type)) for field in opened.schema_arrow])
         cells = Cells(opened.schema_arrow)
         for batch in opened.iter_batches(_batch_rows(pages), use_threads=False):

@@ -7,6 +7,8 @@ from typing import Any, BinaryIO
 
 HEADER = 1 << 16  # bytes of a page's header at most, its statistics included
 PAGES_LIMIT = 1_000_000  # of one file
+CHUNKS_LIMIT = 100_000  # columns, each counted once for every row group
+FOOTER_VALUES, HEADER_VALUES = 2_000_000, 1_000  # numbers, texts, structures and lists
 NESTING = 8  # of structures and lists
 VARINT = 10  # bytes of a number at most
 
@@ -23,15 +25,20 @@ class Pages:
         return Pages(self.total + other.total, self.largest + other.largest, max(self.values, other.values))
 
 
-def pages_of(file: BinaryIO, footer: bytes) -> Pages:
-    """Over all columns. Raises ValueError where footer or headers make no sense.
+def measured(file: BinaryIO, footer: bytes) -> tuple[int, Pages]:
+    """(rows that a file says it has, what its pages hold). Raises ValueError where footer or headers make no sense.
 
-    The footer is read here, since pyarrow ends the process at some damages when it is asked about a column.
+    The footer is read here and first, since what pyarrow makes of one is many times larger than it, and some damages
+    to one end the process.
     """
+    said = Thrift(footer, FOOTER_VALUES).structure()
+    groups = [_list(group, 1) for group in _list(said, 4)]
+    if max(sum(map(len, groups)), len(_list(said, 2))) > CHUNKS_LIMIT:
+        raise ValueError("too many columns")
     columns: dict[int, Pages] = {}
     left = PAGES_LIMIT
-    for group in _list(Thrift(footer).structure(), 4):
-        for column, chunk in enumerate(_list(group, 1)):
+    for group in groups:
+        for column, chunk in enumerate(group):
             found = columns.get(column, Pages())
             for size, values in _headers(file, _structure(chunk, 3)):
                 left -= 1
@@ -39,12 +46,12 @@ def pages_of(file: BinaryIO, footer: bytes) -> Pages:
                     raise ValueError("too many pages")
                 found = Pages(found.total + size, max(found.largest, size), max(found.values, values))
             columns[column] = found
-    return reduce(Pages.beside, columns.values(), Pages())
+    return _size(said, 3), reduce(Pages.beside, columns.values(), Pages())
 
 
 def _headers(file: BinaryIO, chunk: dict[int, Any]) -> Iterator[tuple[int, int]]:
     """(unpacked bytes, values) of each page."""
-    at = _size(chunk, 11 if chunk.get(11) else 9)  # where there is a dictionary, it comes before the data
+    at = min(_size(chunk, 9), _size(chunk, 11) if chunk.get(11) else _size(chunk, 9))  # of its data, or its dictionary
     end = at + _size(chunk, 7)
     while at < end:
         file.seek(at)
@@ -79,8 +86,8 @@ def _size(fields: dict[int, Any], number: int) -> int:
 class Thrift:
     """Reads Thrift's compact protocol, in which footers and page headers are written."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+    def __init__(self, data: bytes, most: int = HEADER_VALUES) -> None:
+        self.data, self.at, self.left = data, 0, most
 
     def structure(self, depth: int = 0) -> dict[int, Any]:
         """Field number -> value. Raises ValueError."""
@@ -92,8 +99,9 @@ class Thrift:
         return fields
 
     def _value(self, kind: int, depth: int) -> Any:
-        if depth > NESTING:
-            raise ValueError("nested too deeply")
+        self.left -= 1
+        if depth > NESTING or self.left < 0:
+            raise ValueError("nested too deeply, or too long")
         if kind in (1, 2):  # true and false, which have no bytes of their own
             return kind == 1
         if kind in (4, 5, 6):

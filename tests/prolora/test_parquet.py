@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from prolora.dataset.element import ROW_LIMIT, Element
-from prolora.dataset.parquet_pages import Thrift, pages_of
+from prolora.dataset.parquet_pages import Thrift, measured
 from prolora.dataset.source import open_file
 from prolora.errors import DatasetError
 
@@ -212,8 +212,9 @@ def test_pages_are_measured_by_their_headers_in_both_versions() -> None:
         parquet.write_table(table, file, data_page_version=version, data_page_size=10_000, row_group_size=2_000)
         metadata = parquet.ParquetFile(file).metadata
         chunks = [metadata.row_group(group).column(column) for group in range(3) for column in range(2)]
-        pages = pages_of(file, file.getvalue()[-8 - metadata.serialized_size : -8])
+        said, pages = measured(file, file.getvalue()[-8 - metadata.serialized_size : -8])
         headers = sum(chunk.total_uncompressed_size for chunk in chunks) - pages.total
+        assert said == 5_000
         assert 0 < headers < 100 * 1024
         assert 10_000 <= pages.largest < 1_200_000
         assert pages.values >= 3_000
@@ -225,6 +226,12 @@ def test_pages_are_measured_by_their_headers_in_both_versions() -> None:
 def test_headers_of_hostile_shape_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"nested too deeply|without end|cut off"):
         Thrift(data).structure()
+
+
+def test_a_footer_of_very_many_columns_is_refused_before_they_are_built() -> None:
+    columns = b"\x29\xfc\xa1\x8d\x06" + bytes(100_001)  # a list of 100,001 structures with nothing in them
+    with pytest.raises(ValueError, match="too many columns"):
+        measured(io.BytesIO(), columns + b"\x16\x02" + b"\x19\x0c" + b"\0")
 
 
 @given(st.binary(max_size=60))
