@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from prolora.dataset.element import printable
+from prolora.dataset.element import enumerated
 from prolora.dataset.stream import READ, Bare, Meter, Packing, Source, Stream
 from prolora.errors import DatasetError
 
@@ -173,18 +173,18 @@ def _zip(source: Source) -> Zip:
 
 
 def _single(members: Sequence[zipfile.ZipInfo], archive: str) -> str:
-    names = [printable(member.filename[-80:]) for member in members]
+    names = [member.filename for member in members]
     if not names:
         raise DatasetError(f"{archive} is a zip archive without a file. Choose another.")
     if len(names) > 1:
-        more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-        raise DatasetError(f"{archive} holds several files: {', '.join(names[:5])}{more}. Pack one of them alone.")
+        raise DatasetError(f"{archive} holds several files: {enumerated(names, 5)}. Pack one of them alone.")
+    name = enumerated(names)
     if members[0].flag_bits & 1:
-        raise DatasetError(f"{names[0]} in {archive} is encrypted. Unpack it and choose the file inside.")
+        raise DatasetError(f"{name} in {archive} is encrypted. Unpack it and choose the file inside.")
     if stat.S_ISLNK(members[0].external_attr >> 16):
-        raise DatasetError(f"{names[0]} in {archive} is a link to another file. Pack the file itself.")
+        raise DatasetError(f"{name} in {archive} is a link to another file. Pack the file itself.")
     if members[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise DatasetError(f"{names[0]} in {archive} is packed in an unusual way. Pack it by the method deflate.")
+        raise DatasetError(f"{name} in {archive} is packed in an unusual way. Pack it by the method deflate.")
     return members[0].filename
 
 
@@ -197,7 +197,7 @@ def _is_aside(member: zipfile.ZipInfo) -> bool:
 def _refuse_path(member: zipfile.ZipInfo, archive: str) -> None:
     name = member.orig_filename.replace("\\", "/")
     if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/") or "\0" in name:
-        shown = printable(member.orig_filename[-80:])
+        shown = enumerated([member.orig_filename])
         raise DatasetError(f"{archive} holds a file that points out of it, “{shown}”. Pack the data file alone.")
 
 

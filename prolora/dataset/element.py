@@ -3,12 +3,14 @@
 import codecs
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 ROW_LIMIT = 16 << 20  # bytes of one row; a longer one is no example any model could read
 LONGEST_INT = 4000  # digits; Python refuses to read longer ones
+LONGEST_NAME = 80  # characters of a name that are shown
 SHOWN = 500  # characters of a bad row that are shown
 NAMED = re.compile(rb'"[ \t\r\n]*:')  # what ends a field's name, and may stand in a text too
 
@@ -105,6 +107,12 @@ def too_long(line: int, raw: bytes) -> Element:
     what = f"is longer than {ROW_LIMIT >> 20} MB, which is no example a model could read. Cut it into several"
     _, whole = codecs.utf_8_decode(raw[:SHOWN], "surrogateescape", False)  # no character is cut in two
     return Element(line, None, raw[:whole], ("too-long", what))
+
+
+def enumerated(names: Sequence[str], most: int = 20) -> str:
+    """The first of the names, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(printable(name[-LONGEST_NAME:]) for name in names[:most]) + more
 
 
 def printable(text: str) -> str:

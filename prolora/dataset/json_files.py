@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from prolora.dataset.container import Frame, FromSource
-from prolora.dataset.element import ROW_LIMIT, Element, Flaws, printable, text_of, too_long
+from prolora.dataset.element import ROW_LIMIT, Element, Flaws, enumerated, printable, text_of, too_long
 from prolora.dataset.json_window import Window
 from prolora.dataset.stream import Source
 
@@ -139,8 +139,8 @@ class JsonDocument(FromSource):
                 if size > ROW_LIMIT:
                     raise window.broken(f"What is no list of rows is longer than {ROW_LIMIT >> 20} MB")
         if rows_in:
-            others = [printable(name) for name in names if name != rows_in]
-            beside = f" Beside it stood, not used: {', '.join(others)}." if others else ""
+            others = [name for name in names if name != rows_in]
+            beside = f" Beside it stood, not used: {enumerated(others)}." if others else ""
             self.told = (f"A list under “{printable(rows_in)}” in one object: JSON.{beside}",)
         else:
             self.told = ("One object over the whole file: JSON with a single row.",)

@@ -13,7 +13,7 @@ import orjson
 from prolora.dataset.archives import RATIO_FROM, RATIO_LIMIT, UNPACKED_LIMIT
 from prolora.dataset.arrow_values import Cells, repeated_name, stored_as
 from prolora.dataset.container import Frame, FromSource
-from prolora.dataset.element import ROW_LIMIT, Element, Problem, printable, too_long
+from prolora.dataset.element import ROW_LIMIT, Element, Problem, enumerated, printable, too_long
 from prolora.dataset.parquet_pages import Pages, measured
 from prolora.dataset.stream import READ
 from prolora.errors import DatasetError
@@ -106,8 +106,7 @@ class Parquet(FromSource):
                 yield self._element(row, problem, size)
         if self._given != self._declared:
             raise self._broken(f"says it has {self._declared:,} rows and holds {self._given:,}")
-        columns = ", ".join(printable(name) for name in target.names)
-        self.told = (f"A Parquet file with {len(target.names)} columns: {columns}.",)
+        self.told = (f"A Parquet file with {len(target.names)} columns: {enumerated(target.names)}.",)
 
     def _refuse_bomb(self, size: int, pages: Pages) -> None:
         if self._declared > size:

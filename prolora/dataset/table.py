@@ -9,7 +9,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from prolora.dataset.container import Frame, FromSource
-from prolora.dataset.element import ROW_LIMIT, Element, printable, text_of, too_long
+from prolora.dataset.element import ROW_LIMIT, Element, enumerated, text_of, too_long
 from prolora.dataset.stream import Source
 from prolora.errors import DatasetError
 
@@ -145,7 +145,7 @@ class Table(FromSource):
         self.frame = Frame(raw + b"\n" if header else b"", suffix=f".{self.kind.lower()}")
         told = (
             f"{len(names)} fields divided by {DELIMITERS[self.delimiter]}: {self.kind}.",
-            f"The first row names them: {', '.join(map(printable, names))}."
+            f"The first row names them: {enumerated(names)}."
             if header
             else "The first row is no header, so the fields are named by their place.",
         )
