@@ -18,13 +18,14 @@ from db.settings import settings
 FETCHING, READING, READY, FAILED = "fetching", "reading", "ready", "failed"
 UNDER_WAY = (FETCHING, READING)
 ATTENDING = "attending"  # the threads that do
+PATIENCE = 2.0  # seconds for one that is given up to end by itself; one that waits for a hub does not
 LOOK = 0.5  # seconds between two looks at whether a reading is still wanted
 
 
 def start(key: str, attempt: int) -> None:
     command = [sys.executable, "-m", "app.intake", key, str(attempt)]
     env = {"STUDIO_DATA": str(settings().data.resolve())}
-    child = Child("reader", command, env, files.intake_log())
+    child = Child("reader", command, env, files.intake_log(), PATIENCE)
     child.start()
     threading.Thread(target=_attend, args=(child, key, attempt), name=f"{ATTENDING} {key}", daemon=True).start()
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from json import dumps
 from threading import Thread
+from time import sleep
 from urllib.parse import unquote
 
 COMMIT = "a" * 40
@@ -26,6 +27,7 @@ REPOSITORIES: dict[str, Repository] = {
         },
     },
     "owner/short": {COMMIT: {"train.jsonl": ROW}},
+    "owner/stalled": {COMMIT: {"train.jsonl": ROW * 10_000}},
     "owner/gated": {COMMIT: {"README.md": b"# Gated\n", "train.jsonl": ROW}},
     "owner/broken": {COMMIT: {}},
     "owner/escaping": {COMMIT: {"../train.jsonl": ROW}},
@@ -42,6 +44,8 @@ class Hub(BaseHTTPRequestHandler):
             self._info(path.removeprefix("/api/datasets/"))
         elif path.startswith("/store/") and "Authorization" in self.headers:
             self._answer(400, b"")
+        elif path.startswith("/api/"):  # the library asks about programs that use it
+            self._answer(404, b"")
         else:
             self._file(path.removeprefix("/store").removeprefix("/datasets/"), path.startswith("/store/"))
 
@@ -71,9 +75,22 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header("Location", f"http://localhost:{self.server.server_port}/store/datasets/{path}")
             self.send_header("Content-Length", "0")
             self.end_headers()
+        elif name == "owner/stalled":
+            self._stall(REPOSITORIES[name][commit][unquote(file)])
         else:
             content = REPOSITORIES[name][commit][unquote(file)]
             self._answer(200, content[:-5] if name == "owner/short" else content)
+
+    def _stall(self, content: bytes) -> None:
+        """Half of a file in two pieces, and silence until the other side hangs up."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        quarter = len(content) // 4
+        self.wfile.write(content[:quarter])
+        sleep(0.5)
+        self.wfile.write(content[quarter : 2 * quarter])
+        self.rfile.read(1)
 
     def _answer(self, status: int, body: bytes, code: str = "") -> None:
         self.send_response(status)

@@ -12,7 +12,7 @@ import pytest
 from app.pages.datasets import use_sample
 from app.pages.report import preview_html
 from app.services import datasets, uploads
-from app.services.readers import FAILED, READING, READY
+from app.services.readers import FAILED, READY, UNDER_WAY
 from app.services.uploads import Upload
 from db import files
 from prolora.dataset import Choices, Mapping, read_rows
@@ -45,7 +45,7 @@ def everything(folder: Path) -> list[str]:
 
 def waited(upload: Upload) -> uploads.Progress:
     end = time.monotonic() + PATIENCE
-    while (progress := uploads.progress(upload)).state == READING:
+    while (progress := uploads.progress(upload)).state in UNDER_WAY:
         assert time.monotonic() < end
         time.sleep(0.05)
     return progress

@@ -16,6 +16,7 @@ README_LIMIT = 10 << 20
 FILES = 5_000  # readable ones; matching patterns against more takes long
 LISTED = 50_000  # of any kind
 BLOCK = 1 << 20
+STREAMED = 1 << 16  # bytes at once from the hub, so that progress shows on a slow line too
 SECONDS = 30  # without an answer from the hub
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 LONGEST_NAME = 200
@@ -163,7 +164,7 @@ def _remote_blocks(name: str, revision: str, file: str) -> Iterator[bytes]:
         get_session().stream("GET", url, headers=headers, timeout=SECONDS) as response,
     ):
         hf_raise_for_status(response)
-        yield from response.iter_bytes(BLOCK)
+        yield from response.iter_bytes(STREAMED)
 
 
 @contextmanager
