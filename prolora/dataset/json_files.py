@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from prolora.dataset.container import Frame, FromSource
 from prolora.dataset.element import ROW_LIMIT, Element, Flaws, enumerated, printable, text_of, too_long
@@ -16,6 +16,7 @@ from prolora.dataset.stream import Source
 PEEK_LINES = 20  # looked at to tell JSONL from JSON
 PEEK = 1 << 20  # bytes read at a time
 BLOCK = 1 << 20  # bytes of lines that are handed on together; more fall out of a processor's caches
+SPEAKERS = frozenset({"role", "from"})  # the field of a turn that says whose it is
 # A list under one of these names holds the turns of one conversation, not rows.
 TURNS = frozenset({"messages", "conversations", "conversation", "prompt", "completion", "history", "turns"})
 
@@ -182,9 +183,10 @@ def json_container(source: Source) -> JsonLines | JsonDocument | None:
     """JSONL or JSON, by how the file begins; None when it is neither."""
     lines = _first_lines(source)
     start = lines[0][:1] if lines else b""
-    whole = [_is_object(line) for line in lines]
     if start == b"[":
-        return JsonDocument(source)
+        turns = len(lines) > 1 and all(_is_turns(_value(line)) for line in lines[:2])
+        return JsonLines(source) if turns else JsonDocument(source)
+    whole = [isinstance(_value(line), dict) for line in lines]
     # A broken first line does not make JSONL something else; a list spread over lines has few whole objects.
     if len(whole) > 1 and (start != b"{" or whole[0] or 2 * sum(whole) >= len(whole)):
         return JsonLines(source) if any(whole) else None
@@ -201,8 +203,13 @@ def _first_lines(source: Source) -> list[bytes]:
     return list(islice((line for line in filled if line), PEEK_LINES))
 
 
-def _is_object(line: bytes) -> bool:
+def _value(line: bytes) -> Any:
+    """What the line is as JSON; nothing where it is none."""
     try:
-        return isinstance(json.loads(text_of(line), parse_int=float), dict)
+        return json.loads(text_of(line), parse_int=float)
     except (ValueError, RecursionError):
-        return False
+        return None
+
+
+def _is_turns(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(turn, dict) and turn.keys() & SPEAKERS for turn in value)

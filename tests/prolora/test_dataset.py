@@ -554,3 +554,13 @@ def test_a_text_arrives_unchanged_from_plain_text(path: Path, text: str, encodin
     path.write_bytes(f"{text}\n\n{text}".encode(encoding))
     kept = read(path, Choices(encoding=encoding if encoding in ENCODINGS else None)).rows
     assert [[message["content"] for message in row.messages] for row in kept] == [[text], [text]]
+
+
+def test_lines_that_are_lists_of_turns_are_rows(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    path = tmp_path / "turns.jsonl"
+    path.write_text(json.dumps(turns) + "\n" + json.dumps(turns) + "\n[]\n")
+    whole = read(path)
+    assert (whole.report.container, len(whole.rows), [bad.line for bad in whole.rejects]) == ("JSONL", 2, [3])
+    path.write_text("[" + json.dumps(turns) + ",\n" + json.dumps(turns) + "]\n")
+    assert read(path).report.container == "JSON"
