@@ -17,6 +17,12 @@ def rows_html(chosen: Line | None, choice: Choice) -> str:
     return f'<p class="note">{words}</p>{_cut(chosen.id, choice.base, int(choice.max_length or 0))}'
 
 
+def ask(dataset_id: int | None, base: str) -> None:
+    """Have the chosen dataset's rows counted in the chosen base's tokens, if its tokenizer is here."""
+    if dataset_id is not None and base in surveys.bases():
+        surveys.ask(dataset_id, surveys.lengths_on(base))
+
+
 def _cut(dataset_id: int, base: str, cutoff: int) -> str:
     """Nothing while the rows' lengths on this base have not been counted."""
     try:

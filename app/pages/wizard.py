@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import gradio as gr
 
 from app.pages import budget as heart
-from app.pages.cutoff import rows_html
+from app.pages import cutoff
 from app.pages.edge import told
 from app.pages.frame import navigation
 from app.pages.joblines import address
@@ -196,6 +196,8 @@ def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: St
     pickers.rank.input(lambda at: f"rank {RANKS[int(at)]}", [pickers.rank], [form.budget], show_progress=quiet)
     form.budget.change(offer, fields, offered, show_progress=quiet, trigger_mode="always_last")
     pickers.cards.input(pick, [pickers.cards, *fields], [form.setting, notes.offer], show_progress=quiet)
+    for chosen in (form.dataset, form.base):
+        chosen.change(cutoff.ask, [form.dataset, form.base], None, show_progress=quiet)
     for field in fields:
         field.change(summary, fields, [notes.dataset, notes.rail], show_progress=quiet, trigger_mode="always_last")
         field.change(lambda: gr.Button(interactive=True), None, [steps.start], show_progress=quiet)
@@ -254,7 +256,7 @@ def summary(*values: Any) -> tuple[str, str]:
     """The dataset in words, and the rail."""
     choice = jobs.Choice(*values)
     chosen = next((line for line in datasets.listing() if line.id == choice.dataset), None)
-    return rows_html(chosen, choice), _rail(choice, chosen.name if chosen else "none yet")
+    return cutoff.rows_html(chosen, choice), _rail(choice, chosen.name if chosen else "none yet")
 
 
 def _rail(choice: jobs.Choice, dataset: str) -> str:
