@@ -34,6 +34,7 @@ ARCHIVES = (
 )
 # Names that promise rows with fields: what breaks the promise is no plain text either.
 STRUCTURED = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"})
+HEAD = 4096  # bytes by which a file is told
 TAR, TAR_AT = b"ustar", 257
 PAGES = (
     (b"version https://git-lfs", "a Git LFS pointer, which stands for a file that was not fetched"),
@@ -51,7 +52,7 @@ def open_file(path: Path, encoding: str | None = None) -> Container:
     try:
         source = _unpacked(path)
         with source.open_bytes() as file:
-            head = file.read(512)
+            head = file.read(HEAD)
         if head.startswith((MAGIC, ENCRYPTED)):
             source.encoding = ""
             return Parquet(source)
@@ -104,13 +105,15 @@ def _find_encoding(source: Source, encoding: str | None) -> None:
 
 def _container(source: Source) -> Container:
     with source.open() as file:
-        head = file.read(200)
+        head = file.read(HEAD)
     start = head.lstrip().lower()
     for signature, looks in PAGES:
         if start.startswith(signature):
             raise DatasetError(f"{source.name} looks like {looks}. {SAVE}")
     if found := json_container(source):
         return found
+    if b"\r" in head and b"\n" not in head:
+        raise DatasetError(f"{source.name} ends its lines as old Macs did. Save it with the line ends of today.")
     structured = PurePath(source.packing.inner).suffix.lower() in STRUCTURED
     division = division_of(source)
     if division and (structured or division.is_certain):

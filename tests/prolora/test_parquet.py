@@ -159,6 +159,12 @@ def test_more_rows_than_bytes_are_refused(path: Path) -> None:
     assert "says it has 1,000,000 rows in " in refusal(path)
 
 
+def test_a_thousand_million_rows_in_a_hundred_bytes_are_refused(path: Path) -> None:
+    footer = b"\x29\x0c" + b"\x16\x80\xa8\xd6\xb9\x07" + b"\x19\x0c" + b"\0"
+    path.write_bytes(b"PAR1" + bytes(75) + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    assert "says it has 1,000,000,000 rows in 98 bytes" in refusal(path)
+
+
 def test_a_page_that_unpacks_to_very_much_is_refused_by_its_own_header(path: Path) -> None:
     size = 257 << 20
     text = pa.StringArray.from_buffers(1, pa.array([0, size], pa.int32()).buffers()[1], pa.py_buffer(bytes(size)))

@@ -408,13 +408,15 @@ def test_a_name_does_not_make_a_text_of_what_has_a_structure(
         ("a.txt", "[Chapter 1]\n"),
         ("a.csv", "just one sentence\n\nand another\n"),
         ("a.jsonl", "just one sentence\n"),
+        ("a.csv", "instruction,output\ra,b\rc,d\r"),
+        ("a.txt", "One.\r\rTwo.\r"),
         ("a.csv", "\n <!DOCTYPE html>\n<title>Log in, please</title>\n"),
         ("a.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
         ("a.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
     ],
 )
 def test_what_looks_like_a_broken_structure_is_no_text(tmp_path: Path, name: str, content: str) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, newline="")
     assert refusal(tmp_path / name)
 
 
