@@ -21,7 +21,7 @@ from prolora.errors import DatasetError
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 FOOTER_LIMIT = 8 << 20  # bytes
 DEPTH_LIMIT = 64  # of columns inside columns
-PAGE_LIMIT, VALUES_LIMIT = 256 << 20, 16 << 20  # bytes and values of one page
+PAGE_LIMIT, VALUES_LIMIT = 256 << 20, 16 << 20  # bytes of a page of every column, values of one page
 BATCH_ROWS, BATCH_BYTES, BATCH_VALUES = 1024, 128 << 20, 64 << 20  # at most, whatever the rows are
 AGAIN = "Write it anew, or save it as JSONL."
 
@@ -30,6 +30,7 @@ class Parquet(FromSource):
     """A table with types. Every row is told in JSON."""
 
     kind, unit, frame = "Parquet", "row", Frame()
+    _given, _declared, _bytes = 0, 0, 0  # rows told, rows promised, bytes of the rows told
 
     def rows(self) -> Iterator[Element]:
         self._given = self._bytes = 0
@@ -39,8 +40,6 @@ class Parquet(FromSource):
     @property
     def progress(self) -> float:
         return self._given / self._declared if self._declared else 0.0
-
-    _given, _declared, _bytes = 0, 0, 0  # rows told, rows promised, bytes of the rows told
 
     @contextmanager
     def _seekable(self) -> Iterator[BinaryIO]:
@@ -112,7 +111,8 @@ class Parquet(FromSource):
         if self._declared > size:
             raise self._broken(f"says it has {self._declared:,} rows in {size:,} bytes")
         if pages.largest > PAGE_LIMIT or pages.values > VALUES_LIMIT:
-            raise self._broken(f"has a page that unpacks to more than {PAGE_LIMIT >> 20} MB or {VALUES_LIMIT:,} values")
+            most = f"{PAGE_LIMIT >> 20} MB beside one another, or to more than {VALUES_LIMIT:,} values"
+            raise self._broken(f"has pages that unpack to more than {most}")
         self._refuse_size(pages.total, size)
 
     def _refuse_size(self, unpacked: int, size: int) -> None:
