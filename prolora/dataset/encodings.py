@@ -114,12 +114,14 @@ def binary(found: Census, name: str) -> DatasetError:
     return DatasetError(f"{name} looks like a binary file: its byte {(found.first_zero or 0) + 1:,} is zero. {SAVE}")
 
 
-def chosen(encoding: str) -> str:
-    """Python's name for an encoding that a person asked for."""
+def chosen(encoding: str, head: bytes) -> str:
+    """Python's name for an encoding that a person asked for, for a file that begins so."""
     try:
         name = codecs.lookup(encoding).name
     except (LookupError, ValueError):
         name = ""
+    if name == "utf-16":  # which end comes first is the mark's to say
+        return MARKS.get(head[:2], "utf-16-le")
     if name not in ENCODINGS:
         raise DatasetError(f"“{encoding}” is no encoding that can be read. Choose one of {', '.join(ENCODINGS)}.")
     return name

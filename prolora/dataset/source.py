@@ -96,7 +96,7 @@ def _find_encoding(source: Source, encoding: str | None) -> None:
     if encoding is None:
         source.encoding, told = detect(found, source.name)
     else:
-        source.encoding = chosen(encoding)
+        source.encoding = chosen(encoding, found.head)
         if found.first_zero is not None and not source.encoding.startswith("utf-16"):
             raise binary(found, source.name)
         told = f"Read as {ENCODINGS[source.encoding]} ({source.encoding}), as was asked for."

@@ -97,6 +97,13 @@ def test_a_person_overrules_what_the_bytes_tell(path: Path) -> None:
     assert found.evidence[0] == "Read as Windows-1251 (cp1251), as was asked for."
 
 
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE, b""])
+def test_utf_16_may_be_asked_for_by_its_family_name(path: Path, mark: bytes) -> None:
+    encoding = "utf-16-be" if mark == codecs.BOM_UTF16_BE else "utf-16-le"
+    path.write_bytes(mark + LINE.encode(encoding))
+    assert (open_file(path, "UTF-16").encoding, values(open_file(path, "utf16"))) == (encoding, [PAIR])
+
+
 @pytest.mark.parametrize("encoding", ["utf-7", "rot13", "base64", "no such", "idna", "unicode_escape", "\0"])
 def test_an_encoding_outside_the_list_is_an_error(path: Path, encoding: str) -> None:
     path.write_text(LINE)
