@@ -1,19 +1,14 @@
-"""A fresh, migrated studio for each test: on SQLite, and on PostgreSQL too where TEST_DATABASE_URL names a server."""
+"""A fresh, migrated studio for each test, on SQLite and on PostgreSQL."""
 
-import os
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from db import session
 from db.models import OWNER, Dataset, Job
 from db.settings import settings
-
-SERVER = os.environ.get("TEST_DATABASE_URL", "")
+from tests import services
 
 
 @pytest.fixture
@@ -28,39 +23,46 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     settings.cache_clear()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"] if SERVER else ["sqlite"])
-def empty_database(request: pytest.FixtureRequest, data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of a database without tables, which the settings name."""
-    if request.param == "sqlite":
-        yield settings().sql_url
-        session.engine(settings().sql_url).dispose()
-        return
-    with postgresql_database() as url:
-        monkeypatch.setenv("STUDIO_DATABASE_URL", url)
-        settings.cache_clear()
-        yield url
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def database_url(empty_database: str) -> str:
-    session.migrate(empty_database)
-    return empty_database
+def empty_database(
+    backend: str, data: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The URL of a database without tables, which the settings name."""
+    if backend == "sqlite":
+        yield from sqlite_database()
+    else:
+        yield from postgresql_database(request, monkeypatch, "template0")
 
 
-@contextmanager
-def postgresql_database() -> Iterator[str]:
-    name = f"studio_test_{uuid.uuid4().hex[:12]}"
-    server = create_engine(SERVER, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = make_url(SERVER).set(database=name).render_as_string(hide_password=False)
-    try:
+@pytest.fixture
+def database_url(
+    backend: str, data: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A migrated one; PostgreSQL copies it, which is quicker than to migrate again."""
+    if backend == "sqlite":
+        session.migrate()
+        yield from sqlite_database()
+    else:
+        yield from postgresql_database(request, monkeypatch, request.getfixturevalue("template"))
+
+
+def sqlite_database() -> Iterator[str]:
+    yield settings().sql_url
+    session.engine(settings().sql_url).dispose()
+
+
+def postgresql_database(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, template: str
+) -> Iterator[str]:
+    with services.database(request.getfixturevalue("postgresql"), template) as url:
+        monkeypatch.setenv("STUDIO_DATABASE_URL", url)
+        settings.cache_clear()
         yield url
-    finally:
-        session.engine(url).dispose()
-        with server.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
 
 
 @pytest.fixture
