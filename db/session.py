@@ -21,6 +21,8 @@ from db.settings import settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30  # how long a writer waits for another one
+# A server that is gone without a word is given up after seconds and not, as by the system's own rules, a quarter hour.
+UNANSWERED = {"connect_timeout": 5, "tcp_user_timeout": 15_000}
 MIGRATION_LOCK = 0x50524F4C  # any number that other users of a shared PostgreSQL server do not lock
 
 Maker = sessionmaker[Session]
@@ -34,7 +36,7 @@ class MigrationError(Exception):
 def engine(url: str) -> Engine:
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        return create_engine(address, pool_pre_ping=True)
+        return create_engine(address, pool_pre_ping=True, connect_args=UNANSWERED)
     if address.database:
         Path(address.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = create_engine(address, connect_args={"timeout": BUSY_SECONDS})

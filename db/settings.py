@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     max_upload_mb: int = 2048
     lease_seconds: float = Field(default=60.0, gt=0)  # after which a job whose worker says nothing is another's
     renew_seconds: float = Field(default=10.0, gt=0)  # between two renewals of a lease
+    outage_seconds: float = Field(default=600.0, gt=0)  # how long what a worker must write waits for the database
 
     @property
     def sql_url(self) -> str:
