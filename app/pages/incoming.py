@@ -104,7 +104,8 @@ def _ended(upload: Upload, progress: Progress) -> list[Any]:
         *_dropdowns(form, preview),
         _repairs(preview),
     ]
-    buttons = (gr.Button(visible=bool(preview.report["kept"])), gr.Button("Leave it"))
+    keepable = bool(preview.report["kept"]) and not preview.unconfirmed
+    buttons = (gr.Button(visible=keepable), gr.Button("Leave it"))
     return [visible, "", gr.Column(visible=True), *controls, *buttons, preview_html(preview), off]
 
 
@@ -120,7 +121,8 @@ def reading_html(upload: Upload, progress: Progress) -> str:
 def _encodings(preview: Preview) -> Any:
     """What was found out, with the others to choose from."""
     found = preview.report["encoding"]
-    return gr.Dropdown([(words, name) for name, words in ENCODINGS.items()], value=found or None, visible=bool(found))
+    value = None if preview.unconfirmed else found or None
+    return gr.Dropdown([(words, name) for name, words in ENCODINGS.items()], value=value, visible=bool(found))
 
 
 def _repairs(preview: Preview) -> Any:

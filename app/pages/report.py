@@ -16,7 +16,7 @@ RAW_CHARACTERS = 160
 
 def preview_html(preview: Preview) -> str:
     report = preview.report
-    said = _commit(report) + _evidence(report) + _known(preview.known)
+    said = _commit(report) + _evidence(report) + _unconfirmed(preview) + _known(preview.known)
     if preview.mapping is None:
         fields = ", ".join(map(escape, report["columns"])) or "none"
         named = f'<p class="problem">The fields have names of their own ({fields}). Say above which is which.</p>'
@@ -105,6 +105,13 @@ def _evidence(report: dict[str, Any]) -> str:
     )
     words = " ".join([*report.get("evidence", ()), again]).strip()
     return f'<p class="note">{escape(words)}</p>' if words else ""
+
+
+def _unconfirmed(preview: Preview) -> str:
+    if not preview.unconfirmed:
+        return ""
+    words = "Are its accents and special characters right below? Then choose that encoding above, else the right one."
+    return f'<p class="problem">{words}</p>'
 
 
 def _known(known: Known | None) -> str:

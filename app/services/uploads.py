@@ -25,6 +25,7 @@ from db.models import OWNER, Dataset, now
 from db.models import Upload as UploadRow
 from db.session import session
 from prolora.dataset import Choices, Folder, Mapping, Reject, read_rows
+from prolora.dataset.encodings import GUESSES
 from prolora.errors import DatasetError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "static" / "samples" / "tickets.jsonl"
@@ -72,6 +73,11 @@ class Preview:
     rejects: tuple[Reject, ...]
     samples: tuple[Pieces, ...]
     known: Known | None
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether the encoding is a guess that only a reader of the language can confirm."""
+        return self.report["encoding"] in GUESSES and self.choices.encoding is None
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,8 @@ def keep(upload: Upload, name: str) -> Kept:
     """Make it a dataset; the same rows again are the same dataset."""
     shown = preview(upload)
     report = shown.report
+    if shown.unconfirmed:
+        raise DatasetError(f"Say first in which encoding “{upload.name}” is written: {report['encoding']} is a guess.")
     if not report["kept"]:
         raise DatasetError(
             f"No row of “{upload.name}” can be used. Mend the rows listed below, or map its fields anew."

@@ -22,6 +22,7 @@ ENCODINGS = {
     "shift_jis": "Shift JIS",
     "euc_kr": "EUC-KR",
 }
+GUESSES = ("cp1252", "iso8859-1")  # what is read so may be any other encoding of a byte a character
 MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 WIDE_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 NOT_IN_CP1252 = b"\x81\x8d\x8f\x90\x9d"

@@ -155,6 +155,20 @@ def test_a_table_says_how_it_was_understood(studio, tmp_path):
     assert "semicolons" in preview_html(preview)
 
 
+def test_a_guessed_encoding_must_be_confirmed_before_a_dataset_is_kept(studio, tmp_path):
+    path = tmp_path / "cafe.csv"
+    path.write_bytes("instruction,output\nOù?,Au café.\nQui?,Zoé.\n".encode("cp1252"))
+    upload = taken_in(uploads.receive(path, path.name))
+    preview = uploads.preview(upload)
+    assert (preview.unconfirmed, preview.report["encoding"]) == (True, "cp1252")
+    assert "special characters right below" in preview_html(preview)
+    with pytest.raises(DatasetError, match="cp1252 is a guess"):
+        uploads.keep(upload, "x")
+    taken_in(upload, Choices(encoding="cp1252"))
+    assert "Au café." in json.dumps(uploads.preview(upload).samples, ensure_ascii=False)
+    assert uploads.keep(upload, "Café").new
+
+
 def test_rows_that_are_all_bad_are_not_kept(studio, tmp_path):
     upload = arrived(tmp_path, '{"instruction": "", "output": ""}\n', "x.jsonl")
     with pytest.raises(DatasetError, match="No row"):
