@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from prolora.dataset.element import SHOWN, Element, printable, text_of
@@ -31,7 +31,7 @@ class Batch:
     """What came of some rows, in the order of the file."""
 
     read: int
-    lines: bytes  # the kept rows as they are stored
+    lines: bytes  # the kept rows as they are stored; nothing where another process has written them
     index: Index
     rejects: tuple[Reject, ...]
     columns: Counter[str]  # field -> rows that have it
@@ -50,6 +50,11 @@ class Reader:
 
     def block(self, block: Block | Stretch) -> Batch:
         return self.batch(elements_of(block))
+
+    def apart(self, block: Block | Stretch) -> tuple[bytes, Batch]:
+        """The lines, and the batch without them."""
+        batch = self.block(block)
+        return batch.lines, replace(batch, lines=b"")
 
     def batch(self, elements: Iterable[Element]) -> Batch:
         shapes: Counter[tuple[str, ...]] = Counter()

@@ -63,7 +63,9 @@ class Folder:
     @contextmanager
     def sink(self) -> Iterator[Sink]:
         with ExitStack() as files:
-            yield Sink(*(files.enter_context(path.open("wb")) for path in (self.rows, self.rejects, self.originals)))
+            paths = (self.rows, self.rejects, self.originals)
+            rows, rejects, originals = (files.enter_context(path.open("wb")) for path in paths)
+            yield Sink(rows, rejects, originals, self.rows)
 
 
 def ignore(_share: float, _rows: int) -> None:
@@ -84,7 +86,8 @@ def check(path: Path, choices: Choices, folder: Folder) -> Report:
     def sink() -> Iterator[Sink]:
         with ExitStack() as files:
             paths = (Path(os.devnull), folder.rejects, folder.originals)
-            yield Sink(*(files.enter_context(path.open("wb")) for path in paths))
+            rows, rejects, originals = (files.enter_context(path.open("wb")) for path in paths)
+            yield Sink(rows, rejects, originals, paths[0])
 
     return known(_read(path, choices, sink, ignore)[0], path)
 
@@ -135,17 +138,17 @@ def _pass(
 ) -> tuple[Report, Index]:
     with sinks() as sink:
         tally = Tally(container, sink)
-        with closing(_batches(container, Reader(mapping, choices.repairs, container.unit))) as batches:
+        with closing(_batches(container, Reader(mapping, choices.repairs, container.unit), sink.path)) as batches:
             for batch in batches:
                 tally.add(batch)
                 watch(container.progress, tally.read)
         return tally.finish(mapping)
 
 
-def _batches(container: Container, reader: Reader) -> Generator[Batch]:
+def _batches(container: Container, reader: Reader, path: Path | None) -> Generator[Batch]:
     if not isinstance(container, JsonLines):
         yield from map(reader.batch, batched(container.rows()))
-    elif container.path.stat().st_size < LARGE:
+    elif path is None or container.path.stat().st_size < LARGE or processes() == 1:
         yield from map(reader.block, container.blocks())
     else:
-        yield from in_order(reader.block, container.pieces(), processes())
+        yield from in_order(reader.apart, container.pieces(), path, processes())

@@ -34,10 +34,10 @@ class RowsFile:
         self._parts: list[Index] = []
 
     def add(self, lines: bytes, index: Index) -> None:
-        """Rows in a piece, whose index counts from the piece's beginning."""
+        """Rows in a piece, whose index counts from the piece's beginning; no lines where they have been written."""
         self.file.write(lines)
         index["start"] += self.size
-        self.size += len(lines)
+        self.size += int(index["size"].sum())
         self._parts.append(index)
 
     def index(self) -> Index:

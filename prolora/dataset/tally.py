@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -62,6 +63,7 @@ class Sink:
     rows: BinaryIO
     rejects: BinaryIO
     originals: BinaryIO
+    path: Path | None = None  # of the rows, where other processes may write them
 
 
 class Tally:
