@@ -140,6 +140,7 @@ def test_a_readme_names_nothing_outside_of_its_dataset(folder: Path, path: str) 
         ("- data_files: a.jsonl", "no list of configs that each have a `config_name`"),
         ("- [", "cannot be parsed"),
         ("- " + "[" * 100_000, "cannot be parsed"),
+        ("- &a {config_name: a}\n- {<<: [*a, *a]}", "or merges mappings with <<"),
     ],
 )
 def test_a_readme_that_cannot_be_used_says_why(folder: Path, configs: str, reason: str) -> None:

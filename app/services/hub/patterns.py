@@ -57,13 +57,13 @@ def _lay_out(skeleton: Path, files: Iterable[str]) -> None:
 
 def _specs(listing: Listing) -> dict[str, dict[str, Any]]:
     """What the README's YAML says of each config, the default one first; nothing when it is silent."""
-    import yaml
+    from yaml import YAMLError
 
     front = FRONT_MATTER.match(listing.readme)
     try:
-        said = yaml.safe_load(front[1]) if front else None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _bad(listing, "its YAML cannot be parsed") from error
+        said = _parsed(front[1]) if front else None
+    except (YAMLError, RecursionError, ValueError) as error:
+        raise _bad(listing, "its YAML cannot be parsed, or merges mappings with <<") from error
     specs = said.get("configs") if isinstance(said, dict) else None
     if not specs:
         return {}
@@ -73,6 +73,18 @@ def _specs(listing: Listing) -> dict[str, dict[str, Any]]:
         raise _bad(listing, "`configs` is no list of configs that each have a `config_name`")
     specs = sorted(specs, key=lambda spec: spec.get("default") is not True)
     return {spec["config_name"]: spec for spec in specs}
+
+
+def _parsed(front: str) -> Any:
+    """Without merging: some lines that merge mappings of mappings grow to more than any memory holds."""
+    from yaml import SafeLoader
+
+    loader = SafeLoader(front)
+    loader.flatten_mapping = lambda _node: None  # the merge key is then one that nobody can construct
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _matched(listing: Listing, skeleton: Path, spec: dict[str, Any]) -> Splits:
