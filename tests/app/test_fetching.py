@@ -98,8 +98,9 @@ def test_a_fetch_that_is_given_up_ends_soon_and_leaves_nothing_though_the_hub_is
         time.sleep(0.05)
     assert (progress.state, progress.size) == (FETCHING, 10_000 * len(ROW))
     assert 0 < progress.done < 1
-    words = enter(upload)[1]
+    _, words, asked, *_, report, timer = enter(upload)
     assert "Fetching owner/stalled:" in words
+    assert (asked.visible, report, timer.active) == (False, "", True)  # nothing of an upload before it
     uploads.discard(upload)
     while readers(upload) or everything(studio):
         assert time.monotonic() < end
