@@ -153,13 +153,11 @@ def family(chosen: Settings, data: Path) -> list[Child]:
         "PYTHONUNBUFFERED": "1",
     }
     python = [sys.executable, "-m"]
-    queue = ["celery", "-A", "worker.tasks:queue", "worker", "-P", "threads", "-c", "1", "-Q", "jobs", "-l", "INFO"]
-    queue += ["--without-gossip", "--without-mingle"]  # workers have nothing to tell one another: SQL arbitrates
     commands = {
         "broker": list(broker.command),
         "page": [*python, "app.main"],
         "server": [*python, "worker.serve"],
-        "worker": [*python, *queue],
+        "worker": [*python, "worker"],
         "reconciler": [*python, "worker.reconcile"],
     }
     logs = data / "logs"

@@ -2,8 +2,8 @@
 
 import sys
 
-from db.queue import JOBS
-from worker.tasks import queue
+import worker.tasks  # noqa: F401  # the queue's one task
+from db.queue import JOBS, queue
 
 # One thread, which supervises one child a job. Workers have nothing to tell one another: SQL arbitrates.
 OPTIONS = ("-P", "threads", "-c", "1", "-Q", JOBS, "-l", "INFO", "--without-gossip", "--without-mingle")
