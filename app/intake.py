@@ -1,4 +1,4 @@
-"""The process one upload is read in, and fetched in if it comes from a hub: `python -m app.intake KEY ATTEMPT`.
+"""The process one upload is read in, and fetched in if it comes from a hub: started by app.services.readers.
 
 It says how far it is in the upload's row, and stops, leaving nothing, as soon as that reading is given up.
 """
@@ -6,7 +6,6 @@ It says how far it is in the upload's row, and stops, leaving nothing, as soon a
 import errno
 import hashlib
 import shutil
-import sys
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +101,3 @@ def _explained(error: Exception) -> str:
         return "The disk is full: nothing of this file was kept. Free some space and upload it again."
     traceback.print_exception(error)
     return f"The file could not be read to its end ({type(error).__name__}). The reader's log says more."
-
-
-if __name__ == "__main__":
-    read(sys.argv[1], int(sys.argv[2]))

@@ -25,7 +25,7 @@ import datasets
 from playwright.sync_api import Page, expect, sync_playwright
 
 from app import surveyor
-from app.services import benchmarks, rows, surveys, uploads
+from app.services import benchmarks, readers, rows, surveys, uploads
 from bench import corpus
 from bench.machine import hardware
 from bench.road import prepare, studio
@@ -125,7 +125,7 @@ def load_dataset(upload: uploads.Upload) -> None:
 
 def read(upload: uploads.Upload) -> None:
     attempt = uploads.renew(upload, Choices())
-    subprocess.run([sys.executable, "-m", "app.intake", upload.key, str(attempt)], check=True)
+    subprocess.run([sys.executable, "-c", readers.READ, upload.key, str(attempt)], check=True)
     if error := uploads.progress(upload).error:
         raise SystemExit(error)
 

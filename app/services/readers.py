@@ -19,11 +19,13 @@ FETCHING, READING, READY, FAILED = "fetching", "reading", "ready", "failed"
 UNDER_WAY = (FETCHING, READING)
 ATTENDING = "attending"  # the threads that do
 PATIENCE = 2.0  # seconds for one that is given up to end by itself; one that waits for a hub does not
+# Not `-m app.intake`: each process that reads for it would begin by importing that module, with all it needs.
+READ = "import sys; from app.intake import read; read(sys.argv[1], int(sys.argv[2]))"
 LOOK = 0.5  # seconds between two looks at whether a reading is still wanted
 
 
 def start(key: str, attempt: int) -> None:
-    command = [sys.executable, "-m", "app.intake", key, str(attempt)]
+    command = [sys.executable, "-c", READ, key, str(attempt)]
     env = {"STUDIO_DATA": str(settings().data.resolve())}
     child = Child("reader", command, env, files.intake_log(), PATIENCE)
     child.start()

@@ -1,9 +1,8 @@
 """Repairs that are safe to make in a row. None is made unless it is asked for, and each one made is listed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from prolora.chat import Message
 from prolora.dataset.bad_row import BadRow
@@ -20,8 +19,7 @@ REPAIRS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A sound row: what it says, the repairs that were made, and those that could be made."""
 
     messages: tuple[Message, ...]
