@@ -78,6 +78,13 @@ def claim(s: Session, job_id: int, owner: str) -> Lease | None:
     return _take(s, owner, Job.id == job_id)
 
 
+def holding(s: Session, owner: str) -> Lease | None:
+    """What a holder of one job at a time holds; one whose answer to a claim was lost may not know."""
+    held = select(Job.id, Job.attempt).where(Job.lease_owner == owner, Job.status == Status.RUNNING)
+    found = s.execute(held).first()
+    return None if found is None else Lease(found[0], owner, found[1])
+
+
 def claim_next(s: Session, owner: str, gpus: int = 1, kinds: Collection[str] | None = None) -> Lease | None:
     """Take the job that comes first of those that are ready: the highest priority, then the oldest.
 
@@ -193,6 +200,12 @@ def progress(
     }
     job = hold(s, lease, **{name: value for name, value in told.items() if value is not None})
     _write_metrics(s, job.id, job.step, metrics or {})
+
+
+def record(s: Session, lease: Lease, facts: Mapping[str, Any]) -> None:
+    """Add to what is known of the machine and the code that a job runs on."""
+    job = hold(s, lease)
+    job.record = {**job.record, **facts}
 
 
 def _write_metrics(s: Session, job_id: int, step: int, metrics: Mapping[str, float]) -> None:

@@ -15,12 +15,12 @@ from tokenizers import Tokenizer
 from db import files, scores
 from db.files import Subject
 from db.models import Job, Score, Status
-from db.session import session
+from db.outage import patiently
 from prolora.chat import ChatTokenizer
 from prolora.dataset import Row
-from prolora.errors import StudioError
 from prolora.plan import Plan
 from worker import metrics
+from worker.endings import DivergedError
 from worker.examples import Example, encode
 from worker.generate import MOST_NEW, answers, response_losses
 from worker.metrics import Estimate
@@ -33,10 +33,6 @@ DIVERGED = (
     "Lower the learning rate and start it again."
 )
 MARGIN = 16  # tokens an answer may be longer than the longest that was asked for
-
-
-class DivergedError(StudioError):
-    """A model whose loss is no number."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def evaluate(work: Work, model: PeftModel, items: HeldOut, adapter_id: int) -> N
     if not items.examples:
         return  # rows with one and the same prompt leave none to hold out; there is no score then
     measure(work, model, items, "adapter", adapter_id)
-    if not take_over(work):
+    if work.kind == "evaluate" or not take_over(work):  # who asks for a new measurement wants no old one
         measure(work, model, items, "base", None)
 
 
@@ -99,8 +95,11 @@ def measure(work: Work, model: PeftModel, items: HeldOut, subject: Subject, adap
         texts = answers(model, items.tokenizer, items.prompts, items.most_new)
     write_predictions(work, subject, items, texts, losses)
     estimates = judge(items, texts, losses)
-    with session() as s:
-        scores.record(s, work.lease, [row(work, subject, adapter_id, name, e) for name, e in estimates.items()])
+    patiently(
+        lambda s: scores.record(
+            s, work.lease, [row(work, subject, adapter_id, name, e) for name, e in estimates.items()]
+        )
+    )
 
 
 def judge(items: HeldOut, texts: Sequence[str], losses: Sequence[float]) -> dict[str, Estimate]:
@@ -147,21 +146,29 @@ def write_predictions(
 
 def take_over(work: Work) -> bool:
     """Use the base's scores of a run with the same data, base and cut-off: they would come out the same."""
-    with session() as s:
-        twin, found = twin_scores(s, work)
-        if twin is None:
-            return False
-        scores.record(
-            s, work.lease, [row(work, "base", None, o.metric, Estimate(o.value, o.low, o.high, o.n)) for o in found]
-        )
+    twin = patiently(lambda s: copy_scores(s, work))
+    if twin is None:
+        return False
     shutil.copyfile(files.predictions(twin, "base"), files.predictions(work.lease.job_id, "base"))
     return True
+
+
+def copy_scores(s: Session, work: Work) -> int | None:
+    """The job whose scores of the base were taken over, if there is one."""
+    twin, found = twin_scores(s, work)
+    if twin is not None:
+        rows = [row(work, "base", None, o.metric, Estimate(o.value, o.low, o.high, o.n)) for o in found]
+        scores.record(s, work.lease, rows)
+    return twin
 
 
 def twin_scores(s: Session, work: Work) -> tuple[int | None, Sequence[Score]]:
     """The newest finished job that measured this base on these rows, and what it found."""
     done = select(Job).where(
-        Job.dataset_id == work.dataset_id, Job.status == Status.SUCCEEDED, Job.owner_id == work.owner_id
+        Job.dataset_id == work.dataset_id,
+        Job.status == Status.SUCCEEDED,
+        Job.owner_id == work.owner_id,
+        Job.kind == "train",
     )
     for job in s.scalars(done.order_by(Job.id.desc())):
         if conditions(Plan.from_json(job.plan)) == conditions(work.plan) and files.predictions(job.id, "base").exists():

@@ -1,48 +1,56 @@
 """One child process per job: fresh memory and CUDA context, and a crash takes nothing else along."""
 
+import os
+import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import IO
 
-from db import files, jobs
-from db.jobs import Lease, LeaseLost
-from db.session import session
-from worker import endings
-from worker.endings import Cancelled, ChildFailed, Released
+from sqlalchemy.orm import Session
 
-RENEW_EVERY = 10.0  # seconds; the lease lasts sixty
+from db import jobs
+from db.jobs import Lease, LeaseLost, Wishes
+from db.outage import DatabaseAway, once
+from db.settings import settings
+from worker import endings, launch
+from worker.endings import Cancelled, Released
+from worker.work import Assignment
+
 LOOK_EVERY = 0.5
 GRACE = 5.0  # what a child gets to stop by itself after a cancel
 
 stopping = threading.Event()  # set when this worker is told to go
 
 
-def supervise(lease: Lease) -> None:
-    """Train in a child; return when it has succeeded, raise whatever else became of it."""
-    with child(lease) as process:
-        watch(process, lease)
-        words = process.stdout.read().decode(errors="replace").strip() if process.stdout else ""
-    judge(process.returncode, words)
+def supervise(assignment: Assignment) -> None:
+    """Run the job in a child; return when it has succeeded, raise whatever else became of it."""
+    with child(assignment) as process:
+        watch(process, assignment.lease)
+        words = process.stdout.read() if process.stdout else b""
+    if process.returncode != 0:
+        raise endings.raised(process.returncode, words)
 
 
 @contextmanager
-def child(lease: Lease) -> Iterator[subprocess.Popen[bytes]]:
+def child(assignment: Assignment) -> Iterator[subprocess.Popen[bytes]]:
     """The child with its standard input held open: it dies of the end of that pipe, so it cannot outlive us."""
-    command = [sys.executable, "-m", "worker.child", str(lease.job_id), lease.owner, str(lease.attempt)]
-    log = files.job_log(lease.job_id)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as sink:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink)
+    process = launch.start(assignment)
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
-        close(process.stdin, process.stdout)
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """The child and the processes that it has started in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    close(process.stdin, process.stdout)
 
 
 def close(*pipes: IO[bytes] | None) -> None:
@@ -52,30 +60,28 @@ def close(*pipes: IO[bytes] | None) -> None:
 
 
 def watch(process: subprocess.Popen[bytes], lease: Lease) -> None:
-    """Wait for the child's end, renewing the lease; raise when somebody wants it to end earlier."""
-    renew = every(RENEW_EVERY)
+    """Wait for the child's end, renewing the lease; raise when somebody wants it to end earlier.
+
+    A database that is away ends nothing: the child goes on, and the first answer tells whose the job is by then.
+    """
+    due = time.monotonic() + settings().renew_seconds
     while not ended(process, LOOK_EVERY):
         if stopping.is_set():
             raise Released
-        if renew() and not held(lease):
-            raise LeaseLost(f"Job {lease.job_id} now belongs to another worker.")
-        if wants_cancel(lease):
-            ended(process, GRACE)
-            raise Cancelled
+        late = time.monotonic() >= due
+        with suppress(DatabaseAway):
+            wishes = once(partial(renewed if late else jobs.wishes, lease=lease))
+            if late:
+                due = time.monotonic() + settings().renew_seconds
+            if wishes.cancel:
+                ended(process, GRACE)
+                raise Cancelled
 
 
-def every(seconds: float) -> Callable[[], bool]:
-    """A question that answers yes once per `seconds`."""
-    due = time.monotonic() + seconds
-
-    def ask() -> bool:
-        nonlocal due
-        if time.monotonic() < due:
-            return False
-        due = time.monotonic() + seconds
-        return True
-
-    return ask
+def renewed(s: Session, lease: Lease) -> Wishes:
+    if not jobs.renew(s, lease):
+        raise LeaseLost(f"Job {lease.job_id} now belongs to another worker.")
+    return jobs.wishes(s, lease)
 
 
 def ended(process: subprocess.Popen[bytes], patience: float) -> bool:
@@ -84,23 +90,3 @@ def ended(process: subprocess.Popen[bytes], patience: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-def held(lease: Lease) -> bool:
-    with session() as s:
-        return jobs.renew(s, lease)
-
-
-def wants_cancel(lease: Lease) -> bool:
-    with session() as s:
-        return jobs.wishes(s, lease).cancel
-
-
-def judge(code: int, words: str) -> None:
-    """Turn the child's exit code into the ending it stands for."""
-    if code == endings.CANCELLED:
-        raise Cancelled
-    if code == endings.LEASE_LOST:
-        raise LeaseLost("The child lost its lease.")
-    if code != 0:
-        raise ChildFailed(endings.explain_exit(code, words))

@@ -88,6 +88,12 @@ class Studio:
         with session() as s:
             return jobs.submit(s, job)
 
+    def add(self, kind: str, plan: dict[str, Any], **values: Any) -> int:
+        """A job of another kind."""
+        usual = {"owner_id": OWNER, "dataset_id": self.dataset_id, "name": kind, "parameters": 0}
+        with session() as s:
+            return jobs.submit(s, Job(kind=kind, plan=plan, **{**usual, **values}))
+
     def job(self, job_id: int) -> Job:
         with session() as s:
             return s.get_one(Job, job_id)

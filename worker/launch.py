@@ -1,0 +1,39 @@
+"""How a child is started: its command line, the cards it may see, and where its words go."""
+
+import os
+import subprocess
+import sys
+from typing import IO
+
+from db import files
+from prolora.devices import cards
+from worker.work import Assignment
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+
+
+def start(assignment: Assignment) -> subprocess.Popen[bytes]:
+    log = files.job_log(assignment.lease.job_id)
+    with log.open("ab") as sink:
+        return process(command(assignment), environment(assignment.gpus), sink)
+
+
+def process(line: list[str], env: dict[str, str], log: IO[bytes] | None) -> subprocess.Popen[bytes]:
+    """In a session of its own: a terminal's Ctrl-C is the worker's to answer, and all below can be killed as one."""
+    return subprocess.Popen(
+        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env, start_new_session=True
+    )
+
+
+def command(assignment: Assignment) -> list[str]:
+    """A job for several devices is as many processes of one host."""
+    lease = assignment.lease
+    several = (*TORCHRUN, str(assignment.gpus)) if assignment.gpus > 1 else ()
+    return [sys.executable, *several, "-m", "worker.child", str(lease.job_id), lease.owner, str(lease.attempt)]
+
+
+def environment(gpus: int) -> dict[str, str]:
+    """Only as many of this worker's cards as the job asks for: the trainer would use all that it sees."""
+    seen = cards()[:gpus]
+    pinned = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(card.id for card in seen)}
+    return {**os.environ, **(pinned if seen else {})}
