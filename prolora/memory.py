@@ -3,7 +3,7 @@
 Numbers of tensors are those that autograd saves of a Llama's layer under autocast to bfloat16, counted in
 tests/prolora/test_memory.py; bench/memory.py measures how far the sum lies from real steps. All sizes are bytes. T is
 the number of tokens in a batch, h the hidden width, i the inner one of the feed-forward network, q and k the widths of
-queries and of keys.
+queries and of keys. The layers of PRoLoRA are ours; those of all other methods are PEFT's, which save more.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,13 @@ from typing import Literal
 
 from prolora.base_models import Linear, Shapes
 from prolora.errors import PlanError
-from prolora.plan import PROJECTIONS, Quantization
+from prolora.plan import PROJECTIONS, SHARING, MethodName, Quantization
 
+Attention = Literal["eager", "sdpa"]
+Kind = Literal["cuda", "cpu"]  # of device
 BF16, FP32 = 2, 4
+SHORT = 512  # tokens
+OURS = tuple(name for name in SHARING if name != "prolora-dora")  # whose layers keep next to nothing
 BLOCK, GROUP = 64, 256  # NF4: weights under one scale of a byte, scales under one number of four bytes
 TABLES = 4 * (16 + 256 + 1)  # of each NF4 layer: the codes of weights and of scales, and the scales' offset
 
@@ -25,9 +29,11 @@ class Training:
     batch: int  # rows
     length: int  # tokens a row
     quantization: Quantization = "nf4"
-    attention: Literal["eager", "sdpa"] = "sdpa"
+    attention: Attention = "sdpa"
     checkpointing: bool = False  # of gradients: layers are computed again in the backward pass
     dropout: float = 0.1
+    method: MethodName = "prolora"
+    device: Kind = "cuda"
 
     def __post_init__(self) -> None:
         for name in ("batch", "length"):
@@ -54,6 +60,11 @@ class Memory:
         """The highest point: logits are gone before the layers' backward passes begin."""
         held = self.weights + self.adapter + self.gradients + self.optimizer
         return held + self.activations + max(self.logits, self.working)
+
+
+def attention_on(device: Kind, max_length: int) -> Attention:
+    """On a CPU the backward pass of torch's fused attention takes a third of a step; short rows need no fusing."""
+    return "eager" if device == "cpu" and max_length <= SHORT else "sdpa"
 
 
 def knows(shapes: Shapes) -> bool:
@@ -106,20 +117,52 @@ def _saved_by_a_layer(shapes: Shapes, rank: int, training: Training, targets: tu
     """T (8h + 6i), attention, and what adapters save.
 
     8h: the inputs of two norms in float32, to which those of other norms come. 6i: the gate, its activation and the
-    other way up in bfloat16. Adapters: each input once in bfloat16 (queries, keys and values have one, gate and up
-    another), under dropout a mask of a byte an input number, and r numbers in bfloat16 a module.
+    other way up in bfloat16. Adapters: r numbers in bfloat16 a module (twice with GraLoRA), its output
+    twice with DoRA, and its input, which modules share in our layers and nowhere else.
+    """
+    numbers = FP32 * (2 * shapes.hidden + shapes.normed) + 3 * BF16 * _width(shapes, "down_proj")
+    numbers += BF16 * _width(shapes, "o_proj") * (training.attention == "sdpa")  # which keeps its output
+    numbers += BF16 * rank * len(targets) * (1 + (training.method == "gralora"))
+    if training.method in ("dora", "prolora-dora"):
+        numbers += 2 * BF16 * sum(each.outputs for each in targets)
+    copies = 0
+    if training.method not in OURS:
+        copies = sum(_copies(each, rank, training) for each in targets)
+    if training.method in OURS or (training.method == "prolora-dora" and not training.dropout):
+        numbers += _shared_inputs(shapes, training, targets)
+    else:
+        numbers += sum(each.inputs for each in targets) * (BF16 + _mask(training))
+    return training.tokens * numbers + copies + _attention(shapes, training)
+
+
+def _shared_inputs(shapes: Shapes, training: Training, targets: tuple[Linear, ...]) -> int:
+    """Each input once in bfloat16 (queries, keys and values have one, gate and up another; fused attention has that
+    of o_proj already), and under dropout a mask of a byte an input number.
     """
     names = {each.name for each in targets}
-    inner = _width(shapes, "down_proj")
-    numbers = FP32 * (2 * shapes.hidden + shapes.normed) + 3 * BF16 * inner
-    numbers += (
-        BF16 * shapes.hidden * (bool(names & {"q_proj", "k_proj", "v_proj"}) + bool(names & {"gate_proj", "up_proj"}))
-    )
-    numbers += BF16 * inner * ("down_proj" in names)
-    # The fused attention keeps its output itself, whether o_proj is adapted or not.
-    numbers += BF16 * _width(shapes, "o_proj") * ("o_proj" in names or training.attention == "sdpa")
-    numbers += sum(each.inputs * (training.dropout > 0) + BF16 * rank for each in targets)
-    return training.tokens * numbers + _attention(shapes, training)
+    numbers = shapes.hidden * (bool(names & {"q_proj", "k_proj", "v_proj"}) + bool(names & {"gate_proj", "up_proj"}))
+    numbers += _width(shapes, "down_proj") * ("down_proj" in names)
+    numbers += _width(shapes, "o_proj") * ("o_proj" in names and training.attention == "eager")
+    return BF16 * numbers + sum(each.inputs for each in targets) * (training.dropout > 0)
+
+
+def _mask(training: Training) -> int:
+    """Of PEFT's dropout: a card keeps a byte, a CPU a number of the type that is dropped out, which PEFT widens."""
+    if not training.dropout or training.device == "cuda":
+        return int(training.dropout > 0)
+    return BF16 if training.method == "prolora-dora" else FP32
+
+
+def _copies(linear: Linear, rank: int, training: Training) -> int:
+    """Autocast's factors in bfloat16, and weights that are unpacked and kept: HiRA multiplies them, DoRA measures them
+    with its factors multiplied anew.
+    """
+    factors, weights = rank * (linear.inputs + linear.outputs), 0
+    if training.method == "hira":
+        weights = linear.weights * (1 + (training.quantization == "nf4"))
+    elif training.method == "dora":
+        weights = linear.weights * (1 + (training.dropout > 0)) + factors + rank * linear.inputs
+    return BF16 * (factors + weights)
 
 
 def _attention(shapes: Shapes, training: Training) -> int:

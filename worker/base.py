@@ -7,11 +7,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from prolora.errors import BaseModelError
+from prolora.memory import Kind, attention_on
 from prolora.plan import Quantization
 from prolora.quantized import keep_packing as keep_packing
 
 DTYPE = torch.bfloat16
-SHORT = 512  # tokens
 NF4 = BitsAndBytesConfig(
     load_in_4bit=True,
     bnb_4bit_quant_type="nf4",
@@ -20,13 +20,8 @@ NF4 = BitsAndBytesConfig(
 )
 
 
-def device() -> str:
+def device() -> Kind:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def attention(max_length: int) -> str:
-    """On a CPU the backward pass of torch's fused attention takes a third of a step; short rows need no fusing."""
-    return "eager" if device() == "cpu" and max_length <= SHORT else "sdpa"
 
 
 def load(model: Path, quantization: Quantization, max_length: int) -> PreTrainedModel:
@@ -37,7 +32,7 @@ def load(model: Path, quantization: Quantization, max_length: int) -> PreTrained
             dtype=DTYPE,
             device_map={"": device()},
             quantization_config=NF4 if quantization == "nf4" else None,
-            attn_implementation=attention(max_length),
+            attn_implementation=attention_on(device(), max_length),
             local_files_only=True,
         )
     except (OSError, ValueError, SafetensorError) as error:

@@ -14,8 +14,9 @@ from prolora.base_models.architectures import ARCHITECTURES, Config, llama
 from prolora.errors import PlanError
 from prolora.memory import Memory, Training, estimate, weights
 from prolora.peft import ProloraConfig
-from prolora.plan import PROJECTIONS
+from prolora.plan import PROJECTIONS, TIED, MethodName, Plan, Setting
 from worker import base
+from worker.methods import METHODS
 
 FIELDS = {
     "hidden_size": 256,
@@ -99,6 +100,21 @@ def test_so_are_those_of_other_architectures_with_their_own_norms(kind: str) -> 
     saved = saved_bytes(get_peft_model(frozen, config).train(), training)
     counted = estimate(shapes, 1, 32, training).activations + 4 * training.tokens * FIELDS["vocab_size"]
     assert counted == pytest.approx(saved, rel=0.01)
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.0])
+@pytest.mark.parametrize("method", ["lora", "rslora", "dora", "hira", "gralora", "vera", "tied-lora", "prolora-dora"])
+def test_so_are_those_of_other_methods_whose_layers_keep_more(folder: Path, method: MethodName, dropout: float) -> None:
+    setting = Setting(32, 4, 7, 7) if method == "prolora-dora" else Setting.lora(32)
+    plan = Plan(method, setting, "demo", dropout=dropout, target_modules=TIED if method == "tied-lora" else PROJECTIONS)
+    frozen: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=base.DTYPE, quantization_config=base.NF4)
+    frozen.enable_input_require_grads()  # as every layer but the first
+    training = Training(2, 256, dropout=dropout, method=method, device="cpu")
+    saved = saved_bytes(get_peft_model(frozen, METHODS[method](plan)).train(), training)
+    counted = estimate(SHAPES, 1, 32, training, plan.target_modules).activations
+    last_norm = (4 * FIELDS["hidden_size"] + 4) * training.tokens
+    log_probabilities = 4 * training.tokens * FIELDS["vocab_size"]
+    assert counted + last_norm + log_probabilities == pytest.approx(saved, rel=0.03)
 
 
 def test_checkpointing_keeps_the_input_of_each_layer_alone(folder: Path) -> None:
