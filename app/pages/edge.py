@@ -28,5 +28,10 @@ def told(handler: Callable[P, T]) -> Callable[P, T]:
 
 def wanted_id(request: gr.Request) -> int | None:
     """The ?id= of the page's address."""
-    value = request.query_params.get("id", "")
+    return wanted_number(request, "id")
+
+
+def wanted_number(request: gr.Request, name: str) -> int | None:
+    """A number that the page's address gives."""
+    value = request.query_params.get(name, "")
     return int(value) if value.isdecimal() and len(value) < 12 else None

@@ -1,5 +1,6 @@
 """New adapter: four steps, Data, Base, Budget, Train, beside a summary that stays in sight."""
 
+import dataclasses
 from html import escape
 from typing import Any, Literal, NamedTuple
 
@@ -7,11 +8,12 @@ import gradio as gr
 
 from app.pages import budget as heart
 from app.pages import cutoff
-from app.pages.edge import told
+from app.pages.edge import told, wanted_number
 from app.pages.frame import navigation
 from app.pages.joblines import address
 from app.pages.show import facts, heading, link, megabytes, number
-from app.services import datasets, jobs, planning
+from app.pages.training import training
+from app.services import batches, datasets, jobs, planning, workers
 from prolora.errors import StudioError
 from prolora.methods import title as title_of
 
@@ -19,11 +21,6 @@ TITLE, PATH = "New adapter", "wizard"
 LEAD = "From data to a trained PRoLoRA and the LoRA of the same size."
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 FIRST_BUDGET = "rank 8"
-QUANTIZATION = [("NF4", "nf4"), ("full precision", "none")]
-OTHERS = [(title_of(name), name) for name in planning.PEERS]
-Training = tuple[
-    gr.Textbox, gr.Number, gr.Number, gr.Number, gr.Number, gr.Number, gr.Radio, gr.Checkbox, gr.Dropdown, gr.Dropdown
-]
 
 
 class Form(NamedTuple):
@@ -43,6 +40,14 @@ class Form(NamedTuple):
     twin: gr.Checkbox
     method: gr.Dropdown
     peers: gr.Dropdown
+    accumulation: gr.Number
+    gradient_checkpointing: gr.Checkbox
+    gpus: gr.Number
+    after: gr.Dropdown
+    origin: gr.Number
+    rates: gr.Textbox
+    budgets: gr.Textbox
+    seeds: gr.Textbox
 
 
 class Notes(NamedTuple):
@@ -51,6 +56,8 @@ class Notes(NamedTuple):
     dataset: gr.HTML
     base: gr.HTML
     offer: gr.HTML
+    sweep: gr.HTML
+    copied: gr.HTML
     rail: gr.HTML
 
 
@@ -75,15 +82,16 @@ def build(page: gr.Blocks) -> None:
     navigation()
     with gr.Column(elem_classes="page"):
         gr.HTML(heading(TITLE, LEAD))
+        copied = gr.HTML(elem_id="copied")
         with gr.Row(elem_classes="wizard"):
             with gr.Column(scale=7, min_width=600):
                 form, notes, pickers, steps = _steps()
             with gr.Column(scale=3, min_width=260, elem_classes="rail-box"):
                 rail = gr.HTML(elem_id="rail")
-    _wire(page, form, Notes(*notes, rail), pickers, steps)
+    _wire(page, form, Notes(*notes, copied, rail), pickers, steps)
 
 
-def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML], Pickers, Steps]:
+def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML], Pickers, Steps]:
     with gr.Walkthrough(selected=0, elem_id="steps") as walk:
         with gr.Step("Data", id=0):
             dataset = gr.Dropdown(label="Dataset", info="What the adapter learns from.", elem_id="wizard-dataset")
@@ -104,12 +112,12 @@ def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML], Pickers, Steps]:
             budget, setting, pickers, offer = _budget()
             back_base, to_train = _buttons("to-train", "Next: train", "back-to-base")
         with gr.Step("Train", id=3):
-            training = _training()
+            fields, sweep = training()
             back_budget, start = _buttons("start", "Train both", "back-to-budget")
             started = gr.HTML(elem_id="started")
-    form = Form(dataset, base, budget, setting, *training)
+    form = Form(dataset, base, budget, setting, *fields)
     steps = Steps(walk, (to_base, to_budget, to_train), (back_data, back_base, back_budget), start, started)
-    return form, (about_data, about_base, offer), pickers, steps
+    return form, (about_data, about_base, offer, sweep), pickers, steps
 
 
 def _buttons(ident: str, words: str, back: str | None) -> tuple[gr.Button, gr.Button]:
@@ -141,68 +149,22 @@ def _budget() -> tuple[gr.Textbox, gr.Textbox, Pickers, gr.HTML]:
     return budget, setting, Pickers(slider, cards), gr.HTML(elem_id="offer")
 
 
-def _training() -> Training:
-    name = gr.Textbox(label="Name", placeholder="As the dataset", elem_id="run-name", max_length=120)
-    with gr.Row():
-        epochs = gr.Number(label="Epochs", info="Times through the data.", elem_id="epochs", minimum=0)
-        rate = gr.Number(
-            label="Learning rate", info="How large a step is.", elem_id="learning-rate", minimum=0, step=1e-4
-        )
-        seed = gr.Number(1, label="Seed", info="The same seed, the same run.", elem_id="seed", precision=0)
-    with gr.Accordion("All settings", open=False), gr.Row():
-        batch = gr.Number(label="Batch size", info="Examples a step.", elem_id="batch-size", precision=0, minimum=1)
-        length = gr.Number(
-            label="Max length", info="Tokens; longer ones are cut.", elem_id="max-length", precision=0, minimum=16
-        )
-        precision = gr.Radio(
-            QUANTIZATION,
-            value="nf4",
-            label="Base in",
-            info="NF4 takes a quarter of the memory.",
-            elem_id="quantization",
-        )
-        chosen = gr.Dropdown(
-            [("PRoLoRA", "prolora"), ("LoRA", "lora"), *OTHERS],
-            value="prolora",
-            label="Method",
-            info="What this adapter is trained by.",
-            elem_id="method",
-        )
-    twin = gr.Checkbox(
-        True,
-        label="Train the equal-budget LoRA too",
-        info="Same data, seed and schedule: the only fair comparison.",
-        elem_id="twin",
-    )
-    peers = gr.Dropdown(
-        OTHERS,
-        value=[],
-        multiselect=True,
-        label="Train others at this budget too",
-        info="Each gets the setting nearest to the budget; data, seed, schedule and learning rate are the same.",
-        elem_id="peers",
-    )
-    return name, epochs, rate, seed, batch, length, precision, twin, chosen, peers
-
-
 def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: Steps) -> None:
     fields: list[Any] = list(form)
     quiet: Literal["hidden"] = "hidden"
     defaults = [form.epochs, form.learning_rate, form.batch_size, form.max_length, form.quantization]
     based, offered = [notes.base, *defaults], [pickers.cards, form.setting, notes.offer]
-    entered = page.load(enter, None, [form.dataset], show_progress=quiet)
-    for event in (entered.then, form.base.change):
-        event(choose_base, [form.base], based, show_progress=quiet).then(offer, fields, offered, show_progress=quiet)
+    filled = [*fields, notes.base, notes.copied, steps.walk]
+    page.load(enter, None, filled, show_progress=quiet).then(offer, fields, offered, show_progress=quiet)
+    form.base.input(choose_base, [form.base], based, show_progress=quiet).then(
+        offer, fields, offered, show_progress=quiet
+    )
     pickers.rank.input(lambda at: f"rank {RANKS[int(at)]}", [pickers.rank], [form.budget], show_progress=quiet)
     form.budget.change(offer, fields, offered, show_progress=quiet, trigger_mode="always_last")
     pickers.cards.input(pick, [pickers.cards, *fields], [form.setting, notes.offer], show_progress=quiet)
-    for chosen in (form.dataset, form.base):
-        chosen.change(cutoff.ask, [form.dataset, form.base], None, show_progress=quiet)
+    told_of = [notes.dataset, notes.sweep, notes.rail, steps.start]
     for field in fields:
-        field.change(summary, fields, [notes.dataset, notes.rail], show_progress=quiet, trigger_mode="always_last")
-        field.change(lambda: gr.Button(interactive=True), None, [steps.start], show_progress=quiet)
-    for field in (form.twin, form.method, form.peers):
-        field.change(start_words, fields, [steps.start], show_progress=quiet)
+        field.change(summary, fields, told_of, show_progress=quiet, trigger_mode="always_last")
     for number_of, (button, check) in enumerate(
         zip(steps.forward, (check_data, check_base, check_budget), strict=True), 1
     ):
@@ -211,38 +173,62 @@ def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: St
     steps.start.click(start, fields, [steps.started, steps.start])
 
 
-def enter(request: gr.Request) -> Any:
-    """Datasets may have come since the page was built; ?dataset= chooses one."""
+@told
+def enter(request: gr.Request) -> list[Any]:
+    """Datasets may have come since the page was built; ?dataset= chooses one, ?job= copies a job."""
     lines = datasets.listing()
-    asked = request.query_params.get("dataset", "")
-    chosen = int(asked) if asked.isdecimal() else None
-    ids = [line.id for line in lines]
+    choice, words = _asked(request, [line.id for line in lines])
     choices = [(f"{line.name} ({number(line.kept)} rows)", line.id) for line in lines]
-    return gr.Dropdown(choices, value=chosen if chosen in ids else next(iter(ids), None))
+    waiting = [("nothing", 0), *((f"{line.name}, job {line.id}", line.id) for line in jobs.unfinished())]
+    values = {field.name: getattr(choice, field.name) for field in dataclasses.fields(choice)}
+    shown = {"dataset": gr.Dropdown(choices, value=choice.dataset), "after": gr.Dropdown(waiting, value=0)}
+    step = gr.Walkthrough(selected=3) if choice.origin else gr.skip()
+    return [*(values | shown).values(), _about(choice.base), words, step]
+
+
+def _asked(request: gr.Request, ids: list[int]) -> tuple[jobs.Choice, str]:
+    """What the address asks for, and a sentence on a copy."""
+    origin, dataset = wanted_number(request, "job"), wanted_number(request, "dataset")
+    if origin is None:
+        chosen = dataset if dataset in ids else next(iter(ids), None)
+        return jobs.fresh(chosen, "demo", FIRST_BUDGET), ""
+    choice, changed = jobs.fitted_choice(origin) if "fit" in request.query_params else (jobs.choice_of(origin), "")
+    which = f"These are the settings of {link(address(origin), f'job {origin}')}"
+    words = (
+        f"{which}, made smaller so that they fit: {escape(changed)}." if changed else f"{which}. Change what you like."
+    )
+    return choice, f'<p class="copied">{words}</p>'
 
 
 def choose_base(name: str) -> list[Any]:
     """What is known of the base, and what trains well on it."""
     try:
-        base, chosen = planning.base(name), planning.defaults(name)
+        chosen = planning.defaults(name)
+    except StudioError:
+        return [_about(name), *[gr.skip()] * 5]
+    values = [chosen.epochs, chosen.learning_rate, chosen.batch_size, chosen.max_length, chosen.quantization]
+    return [_about(name), *values]
+
+
+def _about(name: str) -> str:
+    try:
+        base = planning.base(name)
     except StudioError as error:
-        return [heart.problem(str(error)), *[gr.skip()] * 5]
-    words = (
-        f'<p class="note"><b>{escape(base.title)}</b>, {number(base.parameters)} parameters. {escape(base.note)}</p>'
-    )
-    return [words, chosen.epochs, chosen.learning_rate, chosen.batch_size, chosen.max_length, chosen.quantization]
+        return heart.problem(str(error))
+    words = f"<b>{escape(base.title)}</b>, {number(base.parameters)} parameters. {escape(base.note)}"
+    return f'<p class="note">{words}</p>'
 
 
 def offer(*values: Any) -> tuple[Any, str, str]:
-    """New suggestions; the best one is chosen."""
+    """New suggestions; the best one is chosen, unless the chosen one is among them."""
     choice = jobs.Choice(*values)
     try:
         made = planning.offer(choice.base, choice.budget)
     except StudioError as error:
         return gr.Radio(choices=[], value=None), "", heart.problem(str(error))
-    keys = [(str(each.setting), planning.key_of(each.setting)) for each in made.choices]
-    best = keys[0][1]
-    return gr.Radio(choices=keys, value=best), best, heart.cards(made, best)
+    keys = [(str(each.setting), planning.key_of(each.setting)) for each in made.cards(choice.setting)]
+    chosen = planning.key_of(made.choice(choice.setting).setting)
+    return gr.Radio(choices=keys, value=chosen), chosen, heart.cards(made, chosen)
 
 
 @told
@@ -278,11 +264,6 @@ def _rail(choice: jobs.Choice, dataset: str) -> str:
     return f'<aside class="rail"><h2>Summary</h2>{facts(pairs)}</aside>'
 
 
-def start_words(*values: Any) -> str:
-    runs = len(jobs.Choice(*values).methods)
-    return {1: "Train", 2: "Train both"}.get(runs, f"Train all {runs}")
-
-
 @told
 def check_data(*values: Any) -> Any:
     if jobs.Choice(*values).dataset is None:
@@ -306,9 +287,14 @@ def check_budget(*values: Any) -> Any:
 @told
 def start(*values: Any) -> tuple[str, Any]:
     """The button then rests until a field changes, so that a second click starts nothing twice."""
-    ids = jobs.start(jobs.Choice(*values))
+    choice = jobs.Choice(*values)
+    if batches.is_sweep(choice):
+        batch_id, ids = batches.start(choice)
+        watch = link(f"/batch?id={batch_id}", "Watch the batch", "button")
+    else:
+        ids = jobs.start(choice)
+        watch = link(address(ids[0]), "Watch it" if len(ids) == 1 else "Watch them", "button")
     words = {1: "The job is queued.", 2: "Both jobs are queued."}.get(len(ids), f"All {len(ids)} jobs are queued.")
-    watch = link(address(ids[0]), "Watch it" if len(ids) == 1 else "Watch them", "button")
-    return f'<div class="done" data-jobs="{",".join(map(str, ids))}"><p>{words}</p>{watch}</div>', gr.Button(
-        interactive=False
-    )
+    said = " ".join(filter(None, (words, workers.warning())))
+    done = f'<div class="done" data-jobs="{",".join(map(str, ids))}"><p>{escape(said)}</p>{watch}</div>'
+    return done, gr.Button(interactive=False)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from prolora.base_models import CATALOGUE, STUDIO, BaseModel, TrainingDefaults, trainable
-from prolora.budget import adapters_in, grouped, is_capped, parse_budget
+from prolora.budget import adapters_in, bytes_of, count, grouped, is_capped, parse_budget
 from prolora.errors import PlanError
 from prolora.methods import METHODS, Fit, at_budget
 from prolora.methods import method as method_named
@@ -23,7 +23,17 @@ class Offer:
     note: str
 
     def choice(self, key: str) -> Suggestion:
-        return next((each for each in self.choices if key_of(each.setting) == key), self.choices[0])
+        """The suggestion of this key, or else the best."""
+        return next((each for each in self.cards(key) if key_of(each.setting) == key), self.choices[0])
+
+    def cards(self, key: str) -> tuple[Suggestion, ...]:
+        """The suggestions, and one of another setting that costs exactly the budget, such as that of a copied job."""
+        own = None if any(key_of(each.setting) == key for each in self.choices) else _setting(key)
+        if own is None or own.u == own.r or count(own, self.base.shapes) != self.budget:
+            return self.choices
+        divides = Facts(self.base.shapes, self.budget).divided_by(own.m)
+        reason = "This is the setting of the job that is copied; it costs exactly the budget."
+        return (*self.choices, Suggestion(own, self.budget, bytes_of(self.budget), reason, 0.0, divides))
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,12 @@ def fit_words(made: Offer, key: str, method: str) -> str:
 
 def key_of(setting: Setting) -> str:
     return f"{setting.r},{setting.u},{setting.m},{setting.n}"
+
+
+def _setting(key: str) -> Setting | None:
+    """What `key_of` has written; None where it says nothing."""
+    numbers = key.split(",") if key else []
+    return Setting(*map(int, numbers)) if len(numbers) == 4 and all(map(str.isdecimal, numbers)) else None
 
 
 def fits_in_20_gib(suggestion: Suggestion) -> int:
