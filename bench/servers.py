@@ -75,6 +75,7 @@ def launch(command: list[str], user: str | None) -> subprocess.Popen[bytes]:
         group=pwd.getpwnam(user).pw_gid if user else None,
         extra_groups=[] if user else None,
         cwd="/",
+        env={name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
