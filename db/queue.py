@@ -28,7 +28,9 @@ def _configuration() -> dict[str, Any]:
         raise RuntimeError("STUDIO_REDIS_URL is not set: start the studio with `make studio`, or name a Redis server.")
     return {
         "broker_url": url,
+        # A worker waits for its broker for as long as it takes, before the first connection and after any other.
         "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
         # A page waits for a dead broker no longer than this.
         "broker_transport_options": {"socket_connect_timeout": 2, "max_retries": 1},
         "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.2},

@@ -7,13 +7,12 @@ from datetime import datetime
 from types import FrameType
 
 import structlog
-from sqlalchemy.exc import OperationalError
 
 from db import jobs
 from db.jobs import Lease
 from db.models import now
+from db.outage import DatabaseAway, once
 from db.queue import enqueue
-from db.session import session
 
 EVERY = 2.0
 
@@ -28,8 +27,9 @@ def main() -> None:
     while not stopping.is_set():
         try:
             reconcile(watch)
-        except OperationalError as error:
-            log.warning("the database does not answer; looking again", error=str(error))
+        except DatabaseAway as error:
+            log.warning("looking again", error=str(error))
+            watch.forget()
         stopping.wait(EVERY)
 
 
@@ -39,6 +39,10 @@ class Watch:
     def __init__(self) -> None:
         self._seen: dict[tuple[Lease, datetime | None], float] = {}
 
+    def forget(self) -> None:
+        """While the database is away nobody can renew, so that every holder has its whole time anew."""
+        self._seen.clear()
+
     def dead(self, held: dict[Lease, datetime | None], at: float) -> list[Lease]:
         """The leases that have stood as they are for a lease's whole time."""
         self._seen = {state: self._seen.get(state, at) for state in held.items()}
@@ -47,8 +51,7 @@ class Watch:
 
 
 def reconcile(watch: Watch) -> None:
-    with session() as s:
-        waiting = jobs.sweep(s, now(), watch.dead(jobs.leases(s), time.monotonic()))
+    waiting = once(lambda s: jobs.sweep(s, now(), watch.dead(jobs.leases(s), time.monotonic())))
     for job_id in waiting:  # after the commit, so that whoever hears the bell finds the job
         enqueue(job_id)
 

@@ -26,3 +26,11 @@ def test_a_new_holder_has_its_whole_time() -> None:
     watch.dead({HELD: UNTIL}, 0.0)
     assert watch.dead({again: UNTIL}, PATIENCE + 1) == []
     assert watch.dead({again: UNTIL}, 2 * PATIENCE + 2) == [again]
+
+
+def test_after_an_outage_every_holder_has_its_whole_time_anew() -> None:
+    watch = Watch()
+    watch.dead({HELD: UNTIL}, 0.0)
+    watch.forget()
+    assert watch.dead({HELD: UNTIL}, PATIENCE + 1) == []
+    assert watch.dead({HELD: UNTIL}, 2 * PATIENCE + 2) == [HELD]
