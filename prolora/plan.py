@@ -41,6 +41,7 @@ NOTHING_UNSHARED: tuple[MethodName, ...] = ("clora", "rolora")
 TIED = ("q_proj", "k_proj", "v_proj")  # all that Tied LoRA adapts: one A needs one width
 Quantization = Literal["nf4", "none"]
 MOST = {"epochs": 1000, "batch_size": 4096, "max_length": 131072}
+MOST_VALIDATION = 0.5
 SEEDS = 2**32  # how many numpy takes
 
 
@@ -117,18 +118,26 @@ class Plan:
     max_length: int = 512  # tokens; longer examples are cut
     seed: int = 1
     target_modules: tuple[str, ...] = PROJECTIONS
+    accumulation: int = 1  # passes that a batch is computed in, one after the other; changes memory, not the result
+    packing: bool = False  # the rows of a batch lie one behind the other instead of each in a padded line
+    group_by_length: bool = True  # rows of like length share a batch
+    gradient_checkpointing: bool = False  # activations are computed twice instead of kept
+    validation_share: float = 0.0  # of the training rows, measured during the run and not trained on
+    evaluate_every: int = 0  # steps between two measurements; 0: a twentieth of the run
+    patience: int = 0  # measurements without a better one, after which training ends; 0: it runs to its end
 
     def __post_init__(self) -> None:
         check_method(self.method, self.setting)
         self._check_numbers()
         if self.quantization not in get_args(Quantization):
             raise PlanError(f"Quantisation is {' or '.join(get_args(Quantization))}, not {self.quantization!r}.")
+        self._check_road()
         possible = TIED if self.method == "tied-lora" else MODULES
         if not self.target_modules or set(self.target_modules) - set(possible):
             raise PlanError(f"Target modules of {self.method} must be among {', '.join(possible)}.")
 
     def _check_numbers(self) -> None:
-        for name in ("batch_size", "max_length", "seed"):
+        for name in ("batch_size", "max_length", "seed", "accumulation", "evaluate_every", "patience"):
             if type(getattr(self, name)) is not int:  # True is an int too
                 raise PlanError(f"The {name.replace('_', ' ')} must be a whole number, not {getattr(self, name)!r}.")
         for name in ("alpha", "learning_rate", "b_lr_ratio", "unshared_lr_ratio", "epochs", "batch_size"):
@@ -143,6 +152,34 @@ class Plan:
             raise PlanError(f"Dropout must lie between 0 and 1, not {self.dropout}.")
         if self.max_length < 16:
             raise PlanError(f"The cut-off must be at least 16 tokens, not {self.max_length}.")
+
+    def _check_road(self) -> None:
+        """How the batches are computed, and when the run ends."""
+        for name in ("packing", "group_by_length", "gradient_checkpointing"):
+            if type(getattr(self, name)) is not bool:
+                raise PlanError(
+                    f"{name.replace('_', ' ').capitalize()} must be on or off, not {getattr(self, name)!r}."
+                )
+        for name in ("evaluate_every", "patience"):
+            if getattr(self, name) < 0:
+                raise PlanError(f"The {name.replace('_', ' ')} must be 0 or more, not {getattr(self, name)}.")
+        if not 0 <= self.validation_share <= MOST_VALIDATION:
+            raise PlanError(
+                f"The validation share must lie between 0 and {MOST_VALIDATION}, not {self.validation_share}."
+            )
+        if self.patience and not self.validation_share:
+            raise PlanError("Early stopping needs rows to measure on: give a validation share above 0.")
+        self.rows_at_once(1)
+
+    def rows_at_once(self, devices: int) -> int:
+        """Rows that one of `devices` computes in one pass."""
+        parts = self.accumulation * devices
+        if self.accumulation < 1 or self.batch_size % parts:
+            raise PlanError(
+                f"A batch of {self.batch_size} rows cannot be computed in {self.accumulation} passes on {devices} "
+                "devices: choose a batch size that is a multiple of passes times devices."
+            )
+        return self.batch_size // parts
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

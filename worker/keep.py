@@ -2,13 +2,16 @@
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 from peft import PeftModel
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from db import files, jobs
 from db.models import Adapter
-from db.session import session
+from db.outage import patiently
 from prolora.base_models import BaseModel
 from prolora.export import content_hash
 from worker import serve
@@ -20,22 +23,30 @@ def keep(work: Work, model: PeftModel, base: BaseModel) -> int:
     staged = save(work, model, base)
     digest = content_hash(staged)
     store(staged, files.adapter_dir(digest))
-    with session() as s:
-        jobs.progress(s, work.lease, stage="Saving the adapter")  # the fence: a lost lease writes no row
-        adapter = Adapter(
-            owner_id=work.owner_id,
-            job_id=work.lease.job_id,
-            name=versioned_name(work, digest),
-            method=work.plan.method,
-            base_model=base.name,
-            content_hash=digest,
-            parameters=model.num_parameters(only_trainable=True),
-            size_bytes=(staged / "adapter_model.safetensors").stat().st_size,
-            dtype="float32",
-        )
-        s.add(adapter)
+    adapter = Adapter(
+        owner_id=work.owner_id,
+        job_id=work.lease.job_id,
+        name=versioned_name(work, digest),
+        method=work.plan.method,
+        base_model=base.name,
+        content_hash=digest,
+        parameters=model.num_parameters(only_trainable=True),
+        size_bytes=(staged / "adapter_model.safetensors").stat().st_size,
+        dtype="float32",
+    )
+    adapter = patiently(partial(register, work, adapter))
     serve.publish(adapter)
     return adapter.id
+
+
+def register(work: Work, adapter: Adapter, s: Session) -> Adapter:
+    """Its row; the one that is there already when the answer to a commit was lost."""
+    jobs.progress(s, work.lease, stage="Saving the adapter")  # the fence: a lost lease writes no row
+    there = s.scalar(select(Adapter).where(Adapter.job_id == work.lease.job_id))
+    if there is None:
+        there = s.merge(adapter)
+        s.flush()
+    return there
 
 
 def save(work: Work, model: PeftModel, base: BaseModel) -> Path:

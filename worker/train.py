@@ -1,28 +1,35 @@
 """Training proper: transformers' Trainer on a frozen base with an adapter in front."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model
-from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from db import files
 from prolora.optim import parameter_groups
-from prolora.plan import Plan
+from prolora.plan import SEEDS, Plan
 from prolora.quantized import train_in_float32
+from worker import checkpoints, ranks
 from worker.base import device, pad
 from worker.examples import Example, batch
+from worker.health import Health
+from worker.memory import Memory
 from worker.methods import METHODS
-from worker.order import SeededOrder
-from worker.progress import Progress
+from worker.order import Rows
+from worker.packing import check_separates, packed
+from worker.progress import Progress, note
+from worker.trainer import StudioTrainer
+from worker.validation import Validation
 from worker.work import Work
 
 POINTS = 100  # of a curve
 CHECKPOINTS = 4
 CLIP, WARM_UP = 0.3, 0.03
+Batch = dict[str, torch.Tensor]
 
 
 def attach(base: PreTrainedModel, plan: Plan) -> PeftModel:
@@ -33,34 +40,68 @@ def attach(base: PreTrainedModel, plan: Plan) -> PeftModel:
     return model
 
 
-def train(work: Work, model: PeftModel, examples: Sequence[Example]) -> None:
+def train(
+    work: Work,
+    model: PeftModel,
+    examples: Sequence[Example],
+    validation: Sequence[Example] = (),
+    memory: Memory | None = None,
+) -> None:
     """Train the adapter in place; goes on from the last whole checkpoint if there is one."""
-    run_dir = files.run_dir(work.lease.job_id)
-    trainer = trainer_of(work.plan, model, examples, run_dir)
-    trainer.add_callback(Progress(work.lease))
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(run_dir))
+    trainer = trainer_of(work.plan, model, examples, files.run_dir(work.lease.job_id), validation)
+    progress = Progress(work.lease, memory or Memory(), trainer.take_tokens)
+    trainer.add_callback(progress)
+    trainer.keep = functools.partial(checkpoints.put, work.lease)
+    if trainer.validation:
+        trainer.validation.tell = progress.tell
+    trainer.train(resume_from_checkpoint=begin(work))
+    tell_end(work, trainer, progress)
 
 
-def trainer_of(plan: Plan, model: PeftModel, examples: Sequence[Example], run_dir: Path) -> "OrderedTrainer":
-    return OrderedTrainer(
+def begin(work: Work) -> str | None:
+    """The folder to go on from, the same for all processes of a run."""
+    found = checkpoints.last(work.lease) if ranks.leads() else None
+    step = ranks.from_the_first(found.step if found else 0)
+    return str(checkpoints.folder_of(work.lease.job_id, step)) if step else None
+
+
+def tell_end(work: Work, trainer: StudioTrainer, progress: Progress) -> None:
+    if not ranks.leads():
+        return
+    step, total = trainer.state.global_step, trainer.state.max_steps
+    if progress.stopped:
+        note(work.lease, f"Stopped as asked after step {step} of {total}; the adapter was kept and measured.")
+    if trainer.validation and (how := trainer.validation.note(total)):
+        note(work.lease, how)
+
+
+def trainer_of(
+    plan: Plan, model: PeftModel, examples: Sequence[Example], run_dir: Path, validation: Sequence[Example] = ()
+) -> StudioTrainer:
+    if plan.packing:
+        check_separates(model)
+    trainer = StudioTrainer(
         model=model,
         args=arguments(plan, len(examples), run_dir),
-        train_dataset=[{"input_ids": example.ids, "example": example} for example in examples],
-        data_collator=functools.partial(collate, pad(model)),
+        train_dataset=Rows(examples),
+        data_collator=collator(plan, pad(model)),
         optimizer_cls_and_kwargs=optimizer(plan, model),
     )
+    trainer.lengths = [len(example.ids) if plan.group_by_length else 1 for example in examples]
+    trainer.watch(Health(), Validation(validation, plan.evaluate_every, plan.patience) if validation else None)
+    # Each process drops out what it draws itself; the first one what it would draw alone.
+    set_seed((plan.seed + ranks.processes().process_index) % SEEDS)
+    return trainer
 
 
-class OrderedTrainer(Trainer):  # type: ignore[misc]
-    """transformers' Trainer with an order of rows that outlives a restart."""
+def collator(plan: Plan, filler: int) -> Callable[[list[Example]], Batch]:
+    """Rows to tensors, and how many tokens there are in them."""
+    lay_out = functools.partial(packed, width=plan.max_length) if plan.packing else batch
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> SeededOrder:
-        lengths = [len(item["input_ids"]) for item in self.train_dataset]
-        return SeededOrder(lengths, self.args.per_device_train_batch_size, self.args.seed)
+    def collate(examples: list[Example]) -> Batch:
+        return {**lay_out(examples, filler), "tokens": torch.tensor(sum(len(each.ids) for each in examples))}
 
-
-def collate(filler: int, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    return batch([item["example"] for item in items], filler)
+    return collate
 
 
 def optimizer(plan: Plan, model: PeftModel) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
@@ -71,9 +112,13 @@ def optimizer(plan: Plan, model: PeftModel) -> tuple[type[torch.optim.Optimizer]
 
 def arguments(plan: Plan, examples: int, run_dir: Path) -> TrainingArguments:
     steps = max(1, round(-(-examples // plan.batch_size) * plan.epochs))
+    logged = max(1, steps // POINTS)
     return TrainingArguments(
         output_dir=str(run_dir),
-        per_device_train_batch_size=plan.batch_size,
+        per_device_train_batch_size=plan.rows_at_once(ranks.processes().num_processes),
+        gradient_accumulation_steps=plan.accumulation,
+        gradient_checkpointing=plan.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         num_train_epochs=plan.epochs,
         learning_rate=plan.learning_rate,
         lr_scheduler_type="linear",
@@ -82,20 +127,13 @@ def arguments(plan: Plan, examples: int, run_dir: Path) -> TrainingArguments:
         bf16=True,
         use_cpu=device() == "cpu",
         dataloader_pin_memory=device() != "cpu",
+        ddp_find_unused_parameters=False,
         remove_unused_columns=False,
-        include_num_input_tokens_seen="non_padding",
-        logging_steps=max(1, steps // POINTS),
+        logging_steps=logged,
         logging_first_step=True,
-        save_steps=max(1, -(-steps // CHECKPOINTS)),
-        save_total_limit=1,
+        logging_nan_inf_filter=False,  # a loss that is no number is a gap in the curve, not the mean of its neighbours
+        save_steps=logged * max(1, -(-steps // (CHECKPOINTS * logged))),  # where the sum of losses begins anew
         seed=plan.seed,
         disable_tqdm=True,
         report_to="none",
     )
-
-
-def last_whole_checkpoint(run_dir: Path) -> str | None:
-    """The newest folder that has its trainer_state.json, which is written last."""
-    whole = [path.parent for path in run_dir.glob("checkpoint-*/trainer_state.json")]
-    newest = max(whole, key=lambda path: int(path.name.split("-")[-1]), default=None)
-    return str(newest) if newest else None
