@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     renew_seconds: float = Field(default=10.0, gt=0)  # between two renewals of a lease
     outage_seconds: float = Field(default=600.0, gt=0)  # how long what a worker must write waits for the database
 
+    gpus: int = Field(default=0, ge=0)  # devices that one job may have of a worker; 0: all that it sees
+    workers: str = ""  # the launcher's, as "0 1 2,3": each with its cards, or cpu; empty: one for each card
+
     @property
     def sql_url(self) -> str:
         file = URL.create("sqlite", database=str(self.data.resolve() / "studio.db"))

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ASKED = "index,uuid,memory.total,name"
@@ -24,6 +25,7 @@ def devices() -> tuple[Device, ...]:
     return cards() or (Device("", "cpu", _memory()),)
 
 
+@cache
 def cards() -> tuple[Device, ...]:
     """The NVIDIA cards that CUDA_VISIBLE_DEVICES leaves."""
     return seen(_listing(), os.environ.get("CUDA_VISIBLE_DEVICES"))

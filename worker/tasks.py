@@ -7,15 +7,15 @@ from itertools import count
 from typing import Any
 
 import structlog
-from celery.signals import worker_shutting_down
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from sqlalchemy.orm import Session
 
-from db import jobs
+from db import jobs, workers
 from db.jobs import IllegalMove, Lease, LeaseLost
 from db.models import Status
 from db.outage import DatabaseAway, patiently
 from db.queue import enqueue, queue
-from worker import work
+from worker import registry, work
 from worker.endings import Cancelled, Released, explain, reason_of
 from worker.steps import STEPS
 from worker.supervise import stopping, supervise
@@ -25,11 +25,25 @@ log = structlog.get_logger()
 # Who holds the leases of this process; a restarted worker is someone else, even under the same process id.
 ME = f"{socket.gethostname()[:30]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
+row = registry.Registry(ME)
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]
+def begin(**_: Any) -> None:
+    """Before the broker is found: a worker that waits for one is seen to wait."""
+    row.start()
+
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def stop(**_: Any) -> None:
     """SIGTERM: give the running job back now instead of waiting hours for it."""
     stopping.set()
+    row.show(workers.STOPPING)
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def end(**_: Any) -> None:
+    row.end()
 
 
 @queue.task(name="run_job")  # type: ignore[untyped-decorator]
@@ -41,6 +55,8 @@ def run_job(job_id: int) -> None:
             pass
     except DatabaseAway as error:
         leave(error)
+    finally:
+        row.show(workers.STOPPING if stopping.is_set() else workers.IDLE)
 
 
 def take() -> Assignment | None:
@@ -50,7 +66,7 @@ def take() -> Assignment | None:
     def claim(s: Session) -> Assignment | None:
         # Where the first try's answer was lost, it may have taken a job all the same.
         mine = jobs.holding(s, ME) if next(tries) else None
-        lease = mine or jobs.claim_next(s, ME, kinds=STEPS)
+        lease = mine or jobs.claim_next(s, ME, registry.gpus(), STEPS)
         return work.assigned(s, lease) if lease else None
 
     return None if stopping.is_set() else patiently(claim)
@@ -59,6 +75,7 @@ def take() -> Assignment | None:
 def run(assignment: Assignment) -> bool:
     """Run one job and record how it ended; False when this worker should wait for the next bell."""
     lease = assignment.lease
+    row.show(workers.BUSY, lease.job_id)
     try:
         supervise(assignment)
     except Cancelled:
