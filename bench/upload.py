@@ -33,7 +33,6 @@ from bench.watched import Watched, watched
 from db import files
 from db.session import migrate
 from db.settings import settings
-from prolora.base_models import DEMO
 from prolora.dataset import Choices
 
 RESULTS = Path(__file__).parent / "results" / "upload.json"
@@ -161,7 +160,7 @@ def counting(number: int, folder: Path) -> dict[str, dict[str, float]]:
     corpus.write_items(items)
     benchmarks.import_benchmark("items", [items])
     counted = {}
-    for kind in (surveys.NEAR, surveys.OVERLAP, surveys.lengths_on(DEMO.name)):
+    for kind in (surveys.NEAR, surveys.OVERLAP, surveys.lengths_on(surveys.bases()[0])):
         surveys.ask(number, kind)
         done = watched(surveyor.count_next)
         survey = next(each for each in surveys.of(number) if each.kind == kind)

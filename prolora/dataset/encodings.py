@@ -66,7 +66,8 @@ def census(file: BinaryIO) -> Census:
 def _count_zeros(found: Census, data: bytes) -> None:
     if found.first_zero is None:
         found.first_zero = found.size + data.index(0)
-    first, second = data[::2].count(0), data[1::2].count(0)
+    zero = np.frombuffer(data, np.uint8) == 0
+    first, second = int(np.count_nonzero(zero[::2])), int(np.count_nonzero(zero[1::2]))
     if found.size % 2:
         first, second = second, first
     found.even_zeros += first
