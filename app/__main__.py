@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.children import Child
+from app.crew import Post, posts
 from app.services import uploads
 from db import files
 from db.broker import BrokerError, choose
@@ -157,11 +158,16 @@ def family(chosen: Settings, data: Path) -> list[Child]:
         "broker": list(broker.command),
         "page": [*python, "app.main"],
         "server": [*python, "worker.serve"],
-        "worker": [*python, "worker"],
         "reconciler": [*python, "worker.reconcile"],
     }
     logs = data / "logs"
-    return [Child(name, line, env, logs / f"{name}.log") for name, line in commands.items() if line]
+    others = [Child(name, line, env, logs / f"{name}.log") for name, line in commands.items() if line]
+    return [*others, *(worker(post, env, logs) for post in posts(chosen.workers))]
+
+
+def worker(post: Post, env: dict[str, str], logs: Path) -> Child:
+    line = [sys.executable, "-m", "worker", "--hostname", f"{post.name}@%h"]
+    return Child(post.name, line, {**env, **post.env}, logs / f"{post.name}.log")
 
 
 def address(chosen: Settings) -> str:
@@ -197,8 +203,8 @@ def watch(children: list[Child], stopping: list[int]) -> None:
 
 def stop(children: dict[str, Child]) -> None:
     """The page first, so that nothing new comes in; the broker last, so that all can still say goodbye."""
-    waves = (("page",), ("worker", "reconciler", "server"), ("broker",))
-    for wave in waves:
+    rest = [name for name in children if name not in ("page", "broker")]
+    for wave in (["page"], rest, ["broker"]):
         present = [children[name] for name in wave if name in children]
         for child in present:
             child.ask_to_stop()

@@ -31,6 +31,11 @@ def cards() -> tuple[Device, ...]:
     return seen(_listing(), os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
+def named(ids: str) -> tuple[Device, ...]:
+    """The cards of these numbers or ids, whatever this process may use itself."""
+    return seen(_listing(), ids)
+
+
 def seen(listing: str, named: str | None) -> tuple[Device, ...]:
     """Of the cards in nvidia-smi's list those that are named, by number or id; as in CUDA a wrong one ends the list."""
     found = {}
