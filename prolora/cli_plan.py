@@ -3,12 +3,13 @@
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from prolora.plan import Setting
 
 if TYPE_CHECKING:
+    from prolora.base_models import Shapes
     from prolora.memory import Training
     from prolora.planner import Facts, Suggestion
 
@@ -39,11 +40,19 @@ def name(setting: Setting) -> str:
 
 
 def run(chosen: argparse.Namespace) -> int:
+    from prolora.base_models import find
     from prolora.memory import Training
     from prolora.planner import suggest  # here, since it loads numpy
 
-    facts = _facts(chosen)
-    training = Training(chosen.batch, chosen.length, chosen.quantization, checkpointing=chosen.checkpointing)
+    base = find(chosen.model)
+    facts = _facts(chosen, base.shapes)
+    training = Training(
+        chosen.batch,
+        chosen.length,
+        chosen.quantization,
+        checkpointing=chosen.checkpointing,
+        dropout=base.defaults.dropout,
+    )
     found = suggest(facts)
     if chosen.json:
         print(json.dumps([_as_json(each, _memory(each, facts, training)) for each in found.prolora], indent=2))
@@ -51,17 +60,15 @@ def run(chosen: argparse.Namespace) -> int:
     print(" ".join(filter(None, (found.note, facts.shapes.note))), end="\n\n")
     for suggestion in found.prolora:
         print("\n".join(_lines(suggestion, _memory(suggestion, facts, training))))
-    print("\n".join(_lines(found.lora, None)))  # its layers are PEFT's, which save more
+    print("\n".join(_lines(found.lora, _memory(found.lora, facts, replace(training, method="lora")))))
     print("\n" + _legend(facts, training))
     return 0
 
 
-def _facts(chosen: argparse.Namespace) -> "Facts":
-    from prolora.base_models import find
+def _facts(chosen: argparse.Namespace, shapes: "Shapes") -> "Facts":
     from prolora.budget import is_capped, parse_budget, parse_tolerance
     from prolora.planner import Facts
 
-    shapes = find(chosen.model).shapes
     targets = tuple(each.strip() for each in chosen.targets.split(",")) if chosen.targets else shapes.modules
     return Facts(
         shapes,
@@ -101,9 +108,10 @@ def _legend(facts: "Facts", training: "Training") -> str:
         return f"{sizes} The memory of training is not known for layers of this base's kind."
     how = "NF4" if training.quantization == "nf4" else "bfloat16"
     checkpointed = ", with gradient checkpointing" if training.checkpointing else ""
+    dropout = " and dropout" if training.dropout else " and no dropout"
     return (
         f"{sizes} Training is that of {training.batch} rows of {training.length} tokens on the base in {how}"
-        f"{checkpointed}, fused attention and dropout, in GB of 10^9 bytes; libraries' own memory comes on top."
+        f"{checkpointed}, fused attention{dropout}, in GB of 10^9 bytes; libraries' own memory comes on top."
     )
 
 

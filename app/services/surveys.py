@@ -112,13 +112,19 @@ def lengths(dataset_id: int, base_model: str) -> Lengths | None:
     return token_lengths.read(path) if path and path.exists() else None
 
 
-def cut(dataset_id: int, base_model: str, cutoff: int) -> Cut | None:
-    """What a cut-off does to the rows that are trained on; None while their lengths have not been counted."""
+def trained_lengths(dataset_id: int, base_model: str) -> Lengths | None:
+    """Of the rows that are trained on; None while they have not been counted."""
     digest, counted = _content_hash(dataset_id), lengths(dataset_id, base_model)
     if digest is None or counted is None:
         return None
     lots = read_rows(files.dataset_rows(digest)).lots
-    return counted.of(lots >= limit(lots)).at(cutoff)
+    return counted.of(lots >= limit(lots))
+
+
+def cut(dataset_id: int, base_model: str, cutoff: int) -> Cut | None:
+    """What a cut-off does to the rows that are trained on; None while their lengths have not been counted."""
+    counted = trained_lengths(dataset_id, base_model)
+    return None if counted is None else counted.at(cutoff)
 
 
 def near_copies(dataset_id: int) -> NDArray[np.void] | None:

@@ -49,9 +49,14 @@ class Lengths:
         """Those of some rows."""
         return Lengths(self.total[rows], self.before[rows], self.trained[rows])
 
+    def untrained(self, cutoff: int) -> NDArray[np.bool_]:
+        """The rows in which a cut-off leaves no trained token."""
+        found: NDArray[np.bool_] = (self.before >= cutoff) | (self.trained == 0)
+        return found
+
     def at(self, cutoff: int) -> Cut:
-        untrained = (self.before >= cutoff) | (self.trained == 0)
-        return Cut(len(self.total), int(np.count_nonzero(self.total > cutoff)), int(np.count_nonzero(untrained)))
+        untrained = int(np.count_nonzero(self.untrained(cutoff)))
+        return Cut(len(self.total), int(np.count_nonzero(self.total > cutoff)), untrained)
 
     def histogram(self, cutoff: int, bins: int = BINS) -> tuple[Bin, ...]:
         """As many bins up to the cut-off as beyond it; the last holds all that are longer still."""
