@@ -53,6 +53,16 @@ class Data:
     rows: int = 0
     hub: Mapping[str, str] | None = None
 
+    @property
+    def origin(self) -> str:
+        """Where a person can take it from who has not got it."""
+        if self.hub:
+            return "Fetch {name} from the hub: config {config}, split {split}, revision {revision}.".format(**self.hub)
+        if not self.source_hash:
+            return "Bring its file in on the Datasets page."
+        name = self.source_name or "the datasets that it was made from"
+        return f"Bring in {name} (SHA-256 {self.source_hash}) on the Datasets page, read as it was then."
+
 
 @dataclass(frozen=True)
 class RanOn:
@@ -108,6 +118,11 @@ class RunFile:
 def write(facts: Mapping[str, Any]) -> str:
     """The document of a run's facts."""
     return HEAD + plain_yaml.dump({"studio_run": FORM, **facts})
+
+
+def of_facts(facts: Mapping[str, Any]) -> RunFile:
+    """As if they had been written and read."""
+    return RunFile.from_json({"studio_run": FORM, **facts})
 
 
 def read(content: bytes) -> RunFile:
