@@ -64,9 +64,10 @@ def farewell(error: BaseException) -> Farewell:
 
 def raised(code: int, words: bytes) -> Exception:
     """What the end of a child that did not succeed is to its supervisor. Of several processes the first one counts."""
-    if not words.strip():
+    lines = [line for line in words.splitlines() if line.startswith(b'{"ending"')]  # torchrun may have its say too
+    if not lines:
         return ChildFailed(explain_exit(code), "out-of-memory" if code == -9 else "error")
-    said = Farewell(**json.loads(words.splitlines()[0]))
+    said = Farewell(**json.loads(lines[0]))
     match said.ending:
         case "cancelled":
             return Cancelled()

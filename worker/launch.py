@@ -7,6 +7,7 @@ from typing import IO
 
 from db import files
 from prolora.devices import cards
+from worker.steps import STEPS
 from worker.work import Assignment
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
@@ -26,9 +27,9 @@ def process(line: list[str], env: dict[str, str], log: IO[bytes] | None) -> subp
 
 
 def command(assignment: Assignment) -> list[str]:
-    """A job for several devices is as many processes of one host."""
+    """A job for several devices is as many processes of one host; a light one computes nothing on them."""
     lease = assignment.lease
-    several = (*TORCHRUN, str(assignment.gpus)) if assignment.gpus > 1 else ()
+    several = (*TORCHRUN, str(assignment.gpus)) if assignment.gpus > 1 and STEPS[assignment.kind].heavy else ()
     return [sys.executable, *several, "-m", "worker.child", str(lease.job_id), lease.owner, str(lease.attempt)]
 
 

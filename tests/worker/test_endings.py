@@ -73,7 +73,7 @@ def test_a_child_killed_without_a_word_most_likely_wanted_memory() -> None:
 
 def test_of_several_processes_the_first_word_counts() -> None:
     words = farewell(DivergedError("No number.")).line + farewell(RuntimeError("The other end is gone.")).line
-    assert reason_of(raised(1, words)) == "diverged"
+    assert reason_of(raised(1, b"[W] a warning of torchrun\n" + words)) == "diverged"
 
 
 def test_the_longest_sentence_fits_into_a_pipe_and_into_any_database() -> None:
