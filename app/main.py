@@ -17,10 +17,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app import surveyor
-from app.pages import adapters, datasets, home, jobs, leaderboard, playground, wizard
+from app.pages import adapters, batch, datasets, home, jobs, leaderboard, playground, wizard, workers
 from app.pages.theme import theme
 from app.services import adapters as adapter_files
-from app.services import chat
+from app.services import batches, chat, spread
 from app.services import datasets as dataset_files
 from db import files
 from db.session import session
@@ -28,7 +28,7 @@ from db.settings import settings
 from prolora.errors import StudioError
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
-PAGES = (datasets, wizard, jobs, leaderboard, playground, adapters)
+PAGES = (datasets, wizard, jobs, batch, leaderboard, playground, adapters, workers)
 LOOPBACK = ("127.0.0.1", "localhost")
 CACHE_SECONDS = 3600
 
@@ -40,6 +40,7 @@ def create_app() -> FastAPI:
     app.get("/logo.svg")(logo)
     app.get("/download/adapter/{adapter_id}/compact.zip")(download_compact)
     app.get("/download/adapter/{adapter_id}/expanded.zip")(download_expanded)
+    app.get("/download/batch/{batch_id}.csv")(download_batch)
     app.get("/download/dataset/{dataset_id}/rejects.jsonl")(download_rejects)
     app.get("/download/dataset/{dataset_id}/rejects-original")(download_originals)
     mount(app)
@@ -108,6 +109,13 @@ async def download_compact(adapter_id: int) -> Response:
 
 async def download_expanded(adapter_id: int) -> Response:
     return await _send(adapter_files.expanded_zip, adapter_id, "expanded")
+
+
+def download_batch(batch_id: int) -> Response:
+    with _not_found():
+        text = spread.table_csv(batches.overview(batch_id))
+    named = {"Content-Disposition": f'attachment; filename="batch-{batch_id}.csv"'}
+    return Response(text, media_type="text/csv; charset=utf-8", headers=named)
 
 
 def download_rejects(dataset_id: int) -> FileResponse:

@@ -89,6 +89,16 @@ def curve(s: Session, job_id: int, name: str, points: int = 500) -> list[tuple[i
     return [(step, value) for step, value in rows]
 
 
+def latest(s: Session, job_id: int, names: Iterable[str]) -> dict[str, tuple[int, float]]:
+    """The last step and value of each metric that has any, by one look-up each."""
+    found = {}
+    for name in names:
+        of_series = select(Metric.step, Metric.value).where(Metric.job_id == job_id, Metric.name == name)
+        if last := s.execute(of_series.order_by(Metric.step.desc()).limit(1)).first():
+            found[name] = (last.step, last.value)
+    return found
+
+
 def _measured(s: Session, owner_id: int) -> defaultdict[int, _Measured]:
     found: defaultdict[int, _Measured] = defaultdict(_Measured)
     for score in s.scalars(select(Score).where(Score.owner_id == owner_id)):

@@ -35,14 +35,15 @@ def strip(lines: Iterable[Line]) -> str:
 
 def progress_words(line: Line) -> str:
     """What the job does now, in words; HTML."""
-    if line.cancel_requested and not line.finished:
-        return "Stopping…"
-    if line.status == "queued":
-        return "Waits for the worker"
     if line.finished:
         return f"Took {duration(line.seconds(now()))}" if line.started_at else "Never started"
+    if line.cancel_requested:
+        return "Stopping…"
+    if line.status == "queued":
+        return _waits(line)
     steps = f" · step {number(line.step)} of {number(line.total_steps)}" if line.total_steps else ""
-    return f"{escape(line.stage or 'Starting')}{steps}"
+    stopping = "Stops here and keeps the adapter · " if line.stop_requested else ""
+    return f"{stopping}{escape(line.stage or 'Starting')}{steps}"
 
 
 def time_left(line: Line) -> str:
@@ -50,10 +51,18 @@ def time_left(line: Line) -> str:
     return duration(left) if left is not None else "–"
 
 
+def _waits(line: Line) -> str:
+    what = f"Waits for job {line.after_id}" if line.after_id else "Waits for a worker"
+    devices = f" with {line.gpus} devices" if line.gpus > 1 and not line.after_id else ""
+    urgency = f" · priority {line.priority:+d}".replace("-", "−") if line.priority else ""
+    return what + devices + urgency
+
+
 def _row(line: Line) -> list[Cell | str]:
+    batch = f"<small>{link(f'/batch?id={line.batch_id}', f'batch {line.batch_id}')}</small>" if line.batch_id else ""
     return [
         chip(line.status),
-        link(address(line.id), line.name),
+        link(address(line.id), line.name) + batch,
         method(line.method),
         escape(line.setting),
         number(line.parameters),

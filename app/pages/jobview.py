@@ -1,7 +1,9 @@
 """One job as HTML: how it stands, its scores beside the base's and its twin's, and its settings."""
 
+import json
 from html import escape
 
+from app.pages.gauges import gibibytes, rate
 from app.pages.joblines import address, progress_words, time_left
 from app.pages.plots import SHARES
 from app.pages.show import THIN, Column, ago, bar, chip, duration, facts, link, method, number, percent, table
@@ -15,6 +17,19 @@ METRICS = (
     ("loss", "Response loss", "On the expected answers; lower is better."),
     ("perplexity", "Perplexity", "How many words the model hesitates between; lower is better."),
 )
+# For each of db.jobs.REASONS: what to do, what the wizard is asked, and the words on the button.
+ADVICE = {
+    "error": ("The log below has the whole story. Retry runs the same plan again.", "", ""),
+    "bad-input": ("Change what it names, then start it again.", "", "Clone with changes"),
+    "out-of-memory": (
+        "A smaller step needs less memory and learns the same.",
+        "&fit=1",
+        "Clone with settings that fit",
+    ),
+    "diverged": ("A third of the learning rate is a good next try.", "", "Clone with changes"),
+    "lost": ("If memory was short, smaller steps help.", "&fit=1", "Clone with settings that fit"),
+    "waited": ("Start that one again first, then retry this one.", "", ""),
+}
 SCORES = (
     Column("Held-out measure"),
     Column("Adapter", True),
@@ -29,15 +44,15 @@ def head_html(detail: Detail) -> str:
     line = detail.line
     peers = "".join(f" · {link(address(each.id), _beside(each))} {chip(each.status)}" for each in detail.peers)
     left = "" if line.finished else f"<small class=num>{time_left(line)}</small>"
-    error = f'<p class="problem">{escape(line.error)}</p>' if line.error else ""
     note = f"<p><small>{escape(line.note)}</small></p>" if line.note else ""
+    batch = f" · {link(f'/batch?id={line.batch_id}', f'batch {line.batch_id}')}" if line.batch_id else ""
     return (
-        f'<p class="crumbs">{link("/jobs", "Jobs")} · job {line.id}{peers}</p>'
+        f'<p class="crumbs">{link("/jobs", "Jobs")} · job {line.id}{batch}{_ancestry(detail)}{peers}</p>'
         f'<header class="page-head" data-status="{line.status}"><h1>{escape(line.name)} {chip(line.status)}</h1>'
         f'<p class="lead">{method(line.method)} <span class=num>{escape(line.setting)}</span> · '
         f"{number(line.parameters)} parameters</p></header>"
         f'<div class="live">{bar(line.share)}'
-        f"<div class=row><small>{progress_words(line)}</small>{left}</div></div>{error}{note}"
+        f"<div class=row><small>{progress_words(line)}</small>{left}</div></div>{_failure(detail)}{note}"
     )
 
 
@@ -45,8 +60,30 @@ def _beside(peer: Line) -> str:
     return f"{title_of(peer.method)} {'twin' if peer.method == 'lora' else 'of this budget'}"
 
 
+def _ancestry(detail: Detail) -> str:
+    """What it repeats or is a copy of, and what came after it."""
+    line = detail.line
+    before = f" · after {link(address(line.origin_id), f'job {line.origin_id}')}" if line.origin_id else ""
+    if detail.successor is None:
+        return before
+    return f"{before} · started again as {link(address(detail.successor), f'job {detail.successor}')}"
+
+
+def _failure(detail: Detail) -> str:
+    """Why it did not succeed, and the way on."""
+    line = detail.line
+    if not line.error:
+        return ""
+    words, query, button = ADVICE.get(line.reason or "error", ADVICE["error"])
+    if line.reason == "waited" and line.after_id:
+        way = link(address(line.after_id), f"To job {line.after_id}", "button small")
+    else:
+        way = link(f"/wizard?job={line.id}{query}", button, "button small") if button else ""
+    return f'<div class="problem"><p>{escape(line.error)}</p><p class="row">{escape(words)} {way}</p></div>'
+
+
 def more_html(detail: Detail) -> str:
-    return _scores(detail) + _links(detail) + _settings(detail)
+    return _scores(detail) + _links(detail) + _settings(detail) + _provenance(detail)
 
 
 def value_words(metric: str, value: float) -> str:
@@ -93,6 +130,8 @@ def _links(detail: Detail) -> str:
 def _settings(detail: Detail) -> str:
     line, plan = detail.line, detail.plan
     times = [("Queued", ago(line.created_at))]
+    if line.status == "queued" and not line.after_id:
+        times.append(("Before it in the queue", number(detail.ahead)))
     if line.started_at:
         times += [("Started", ago(line.started_at)), ("Ran", duration(line.seconds(now())))]
     pairs = [("Dataset", link(f"/datasets?id={line.dataset_id}", line.dataset)), *_plan(plan), *times]
@@ -104,9 +143,38 @@ def _plan(plan: Plan) -> list[tuple[str, str]]:
         ("Base", escape(plan.base_model)),
         ("Base in", "NF4" if plan.quantization == "nf4" else "full precision"),
         ("Epochs", f"{plan.epochs:g}"),
-        ("Learning rate", f"{plan.learning_rate:g}"),
-        ("Batch size", str(plan.batch_size)),
+        ("Learning rate", rate(plan.learning_rate)),
+        ("Batch size", str(plan.batch_size) + (f" in {plan.accumulation} passes" if plan.accumulation > 1 else "")),
+        ("Activations", "computed twice" if plan.gradient_checkpointing else "kept"),
         ("Max length", f"{plan.max_length}{THIN}tokens"),
         ("Seed", str(plan.seed)),
         ("Alpha, dropout", f"{plan.alpha:g}, {plan.dropout:g}"),
     ]
+
+
+def _provenance(detail: Detail) -> str:
+    """What it ran on, as the worker wrote it down, and the one line that stands for the whole run."""
+    pairs = [(_title(key), _value(key, value)) for key, value in detail.record.items() if value not in (None, "", {})]
+    pairs += [("Rows", f"<code>{escape(detail.dataset_hash[:16])}</code>"), ("Attempts", str(detail.attempt))]
+    line = f'<pre class="reproduce">{escape(_reproduce(detail))}</pre>'
+    about = '<p class="note">To run it again: the rows of this hash, this base, this plan, this seed.</p>'
+    return f"<section><h2>Provenance</h2>{facts(pairs)}{about}{line}</section>"
+
+
+def _reproduce(detail: Detail) -> str:
+    plan = json.dumps(detail.plan.to_json(), separators=(",", ":"))
+    revision = detail.record.get("revision", "")
+    base = f"{detail.plan.base_model}@{revision}" if revision else detail.plan.base_model
+    return f"rows={detail.dataset_hash} base={base} plan={plan}"
+
+
+def _title(key: str) -> str:
+    return key.replace("_", " ").capitalize()
+
+
+def _value(key: str, value: object) -> str:
+    if isinstance(value, dict):
+        return "<br>".join(f"{escape(str(name))} {escape(str(each))}" for name, each in value.items())
+    if key.endswith("bytes") and isinstance(value, int | float):
+        return gibibytes(value)
+    return escape(str(value))

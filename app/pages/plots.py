@@ -1,6 +1,7 @@
 """Plotly figures: amber for PRoLoRA, grey-blue for LoRA, no frame, nothing that the reader does not need."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from math import log10
 from typing import Any
 
@@ -20,20 +21,40 @@ FONT = {"family": "IBM Plex Sans, sans-serif", "size": 13, "color": "#7b878e"}  
 
 
 def loss_plot(curves: Iterable[Curve]) -> go.Figure:
-    figure = _figure("Step", "Training loss", 320)
+    """Training losses as lines; losses on held-out rows, where they were measured, as dots on dashes."""
+    figure = _figure("Step", "Loss", 320)
     for curve in curves:
         steps, values = zip(*curve.points, strict=True) if curve.points else ((), ())
+        held_out = curve.metric != "loss"
+        figure.add_scatter(
+            x=steps,
+            y=values,
+            mode="lines+markers" if held_out else "lines",
+            name=f"{title_of(curve.method)}, job {curve.job_id}{', held out' if held_out else ''}",
+            line={"color": COLOURS[family(curve.method)], "width": 2, "dash": _dash(curve)},
+        )
+    return figure
+
+
+def batch_plot(curves: Sequence[Curve], titles: Mapping[int, str]) -> go.Figure:
+    """Every run of a batch as a thin line, a legend entry a method; the run's own title on hover."""
+    figure, told = _figure("Step", "Training loss", 420), set()
+    for curve in curves:
+        if not curve.points:
+            continue
+        steps, values = zip(*curve.points, strict=True)
         figure.add_scatter(
             x=steps,
             y=values,
             mode="lines",
-            name=f"{title_of(curve.method)}, job {curve.job_id}",
-            line={
-                "color": COLOURS[family(curve.method)],
-                "width": 2,
-                "dash": "solid" if _first(curve.method) else "dot",
-            },
+            name=title_of(curve.method),
+            legendgroup=curve.method,
+            showlegend=curve.method not in told,
+            opacity=0.7,
+            line={"color": COLOURS[family(curve.method)], "width": 1.5, "dash": _dash(curve)},
+            hovertemplate=f"{escape(titles[curve.job_id])}<br>step %{{x}}: %{{y:.3f}}<extra></extra>",
         )
+        told.add(curve.method)
     return figure
 
 
@@ -79,6 +100,12 @@ def _points(entries: list[Entry], metric: str, name: str) -> dict[str, Any]:
         "text": [f"{entry.name}, {entry.setting}" for entry in entries],
         "hovertemplate": "%{text}<br>%{x:,} parameters<br>%{y:.3f}<extra></extra>",
     }
+
+
+def _dash(curve: Curve) -> str:
+    if curve.metric != "loss":
+        return "dash"
+    return "solid" if _first(curve.method) else "dot"
 
 
 def _first(name: str) -> bool:

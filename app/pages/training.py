@@ -32,6 +32,7 @@ class Training(NamedTuple):
     rates: gr.Textbox
     budgets: gr.Textbox
     seeds: gr.Textbox
+    like: gr.Textbox
 
 
 def training() -> tuple[Training, gr.HTML]:
@@ -51,7 +52,8 @@ def training() -> tuple[Training, gr.HTML]:
     twin, peers = _beside()
     origin = gr.Number(visible=False, precision=0)
     fields = (name, epochs, rate, seed, batch, length, precision, twin, method, peers)
-    return Training(*fields, accumulation, checkpointing, gpus, after, origin, rates, budgets, seeds), size
+    like = gr.Textbox(visible=False)
+    return Training(*fields, accumulation, checkpointing, gpus, after, origin, rates, budgets, seeds, like), size
 
 
 def _how() -> tuple[gr.Number, gr.Number, gr.Radio, gr.Dropdown]:

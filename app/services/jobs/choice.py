@@ -1,6 +1,8 @@
 """What the wizard asks, and the plan that an answer stands for."""
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
@@ -12,11 +14,13 @@ from app.services.jobs.lines import job_of_mine
 from app.services.planning import OF_ITS_SETTING, Offer, defaults, fit_of, key_of
 from db.models import Job
 from db.session import session
+from prolora import runfile
 from prolora.base_models import Shapes, find
 from prolora.budget import smallest
-from prolora.errors import PlanError
+from prolora.errors import BaseModelError, PlanError
 from prolora.methods import Fit, count
 from prolora.plan import Plan, Quantization
+from prolora.runfile import RunFile
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Choice:
     rates: str = ""  # a sweep's learning rates, budgets and seeds, as typed
     budgets: str = ""
     seeds: str = ""
+    like: str = ""  # the plan from elsewhere, as JSON, that this one is a changed copy of
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -87,12 +92,31 @@ def fitted_choice(job_id: int) -> tuple[Choice, str]:
 
 
 def _choice(job: Job, plan: Plan) -> Choice:
+    cost = _budget(job.parameters, find(plan.base_model).shapes)
+    return replace(_asked(plan, str(cost)), dataset=job.dataset_id, name=job.name, gpus=job.gpus, origin=job.id)
+
+
+def choice_like(run: RunFile, dataset_id: int | None) -> Choice:
+    """A run of another studio as the wizard would ask for it; its base need not be here."""
+    with suppress(BaseModelError):
+        shapes = find(run.plan.base_model).shapes
+        cost = _budget(count(run.plan.method, run.plan.setting, shapes, run.plan.target_modules), shapes)
+        return replace(_like(run, dataset_id), budget=str(cost))
+    return _like(run, dataset_id)
+
+
+def _like(run: RunFile, dataset_id: int | None) -> Choice:
+    asked = _asked(run.plan, str(run.parameters or ""))
+    return replace(asked, dataset=dataset_id, name=run.name[:120], gpus=run.gpus, like=json.dumps(run.plan.to_json()))
+
+
+def _asked(plan: Plan, budget: str) -> Choice:
     return Choice(
-        dataset=job.dataset_id,
+        dataset=None,
         base=plan.base_model,
-        budget=str(_budget(job.parameters, find(plan.base_model).shapes)),
+        budget=budget,
         setting=key_of(plan.setting),
-        name=job.name,
+        name="",
         epochs=plan.epochs,
         learning_rate=plan.learning_rate,
         seed=plan.seed,
@@ -103,8 +127,6 @@ def _choice(job: Job, plan: Plan) -> Choice:
         method=plan.method,
         accumulation=plan.accumulation,
         gradient_checkpointing=plan.gradient_checkpointing,
-        gpus=job.gpus,
-        origin=job.id,
     )
 
 
@@ -151,7 +173,10 @@ def _budget(parameters: int, shapes: Shapes) -> int:
 
 
 def origin_plan(s: Session, choice: Choice) -> Plan | None:
-    return None if choice.origin is None else Plan.from_json(job_of_mine(s, int(choice.origin)).plan)
+    """What counts where the wizard asks nothing."""
+    if choice.origin is not None:
+        return Plan.from_json(job_of_mine(s, int(choice.origin)).plan)
+    return runfile.read_plan(choice.like) if choice.like else None
 
 
 def number(value: float | None, what: str) -> float:

@@ -15,6 +15,7 @@ from db.models import Adapter, Dataset, Job, Score, Status
 from db.session import session
 from prolora.plan import Plan
 
+GAUGES = ("loss", "validation_loss", "learning_rate", "tokens_per_second", "memory")
 LOG_LINES, LOG_BYTES = 200, 64_000
 COLOUR_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -50,6 +51,7 @@ class Detail:
     peak_bytes: int | None
     attempt: int
     ahead: int  # queued jobs that go before it
+    latest: dict[int, dict[str, tuple[int, float]]]  # of it and its peers, the last step and value of each gauge
     successor: int | None  # the newest job that repeats it, or is a changed copy of it
 
 
@@ -71,6 +73,7 @@ def detail(job_id: int) -> Detail:
             peak_bytes=job.peak_bytes,
             attempt=job.attempt,
             ahead=_ahead(s, job) if job.status == Status.QUEUED else 0,
+            latest={each.id: scores.latest(s, each.id, GAUGES) for each in pair},
             successor=s.scalar(select(func.max(Job.id)).where(Job.origin_id == job_id)),
         )
 
