@@ -8,10 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services import estimate, planning
-from app.services.estimate import Calibration, Need, Verdict, history, settings_that_fit
+from app.services import planning
+from app.services.estimate import forecast, history, settings_that_fit
 from app.services.estimate.disk import CHECKPOINTS, space
-from app.services.estimate.memory import LARGE, Measured, calibrate, formula, need, training_of
+from app.services.estimate.memory import (
+    LARGE,
+    Calibration,
+    Measured,
+    Need,
+    Verdict,
+    calibrate,
+    formula,
+    need,
+    training_of,
+)
 from app.services.estimate.pace import CPU_FLOPS, Speed, flops_a_token, flops_of, pace
 from app.services.jobs import Choice
 from db.models import OWNER, Job, Metric, Status, Worker, now
@@ -217,7 +227,7 @@ def add_finished(dataset: int, plan: Plan, device: str, peak: int, speed: float)
 
 
 def test_without_a_worker_the_need_is_told_and_no_card(choice) -> None:
-    found = estimate.forecast(choice)
+    found = forecast.of(choice)
     assert found.cards == ()
     assert found.need.total > found.need.weights > 0
     assert not found.rows.counted
@@ -228,22 +238,22 @@ def test_each_card_gets_its_own_verdict_and_the_heaviest_run_counts(choice) -> N
     add_worker(H100, 80)
     add_worker("NVIDIA T4", 16)
     large = replace(choice, base="llama-2-7b", batch_size=16, max_length=512)
-    by_name = {each.card.name: each for each in estimate.forecast(large).cards}
+    by_name = {each.card.name: each for each in forecast.of(large).cards}
     assert by_name[H100].verdict == Verdict.FITS
     assert by_name["NVIDIA T4"].verdict == Verdict.TOO_LARGE
     assert by_name["NVIDIA T4"].changes
     assert by_name["NVIDIA T4"].need == by_name[H100].need
-    alone = estimate.forecast(replace(large, twin=False)).cards
+    alone = forecast.of(replace(large, twin=False)).cards
     assert max(each.need.total for each in alone) < by_name[H100].need.total
 
 
 def test_only_workers_with_the_devices_asked_for_count_and_those_last_seen_stand_in(choice) -> None:
     add_worker(H100, 80, seen=7200)
-    (away,) = estimate.forecast(choice).cards
+    (away,) = forecast.of(choice).cards
     assert not away.card.alive
-    assert estimate.forecast(replace(choice, gpus=2, batch_size=16)).cards == ()
+    assert forecast.of(replace(choice, gpus=2, batch_size=16)).cards == ()
     add_worker("NVIDIA T4", 16)
-    (there,) = estimate.forecast(choice).cards
+    (there,) = forecast.of(choice).cards
     assert (there.card.name, there.card.alive) == ("NVIDIA T4", True)
 
 
@@ -254,7 +264,7 @@ def test_finished_runs_calibrate_memory_and_time(dataset, choice) -> None:
     for _ in range(3):
         add_finished(dataset, plan, H100, round(1.25 * counted), 1000.0)
     large = replace(choice, base="llama-2-7b", batch_size=16, max_length=512, twin=False)
-    (card,) = estimate.forecast(large).cards
+    (card,) = forecast.of(large).cards
     assert card.calibration == Calibration(pytest.approx(1.25), 0, 3, 0)
     assert card.pace.tokens_per_second == pytest.approx(1000)
     rows = history.rows_of(dataset, "llama-2-7b", 512)
@@ -270,15 +280,15 @@ def test_page_and_command_say_the_same_memory(
     for said in json.loads(capsys.readouterr().out):
         setting = Setting(*(said[letter] for letter in "rumn"))
         offered = replace(choice, base=base, setting=planning.key_of(setting), max_length=512, twin=False)
-        heaviest = replace(estimate.forecast(offered).heaviest, gradient_checkpointing=checkpointing)
+        heaviest = replace(forecast.of(offered).heaviest, gradient_checkpointing=checkpointing)
         assert heaviest.setting == setting
         assert said["training_bytes"] == formula(heaviest, find(base).shapes, 512, H100).total
         if not checkpointing:
-            assert said["training_bytes"] == pytest.approx(estimate.forecast(offered).need.total - GIB)
+            assert said["training_bytes"] == pytest.approx(forecast.of(offered).need.total - GIB)
 
 
 def test_what_cannot_be_a_run_is_told(choice) -> None:
     with pytest.raises(PlanError, match="Choose a dataset"):
-        estimate.forecast(replace(choice, dataset=None))
+        forecast.of(replace(choice, dataset=None))
     with pytest.raises(StudioError, match="no dataset number 99"):
-        estimate.forecast(replace(choice, dataset=99))
+        forecast.of(replace(choice, dataset=99))

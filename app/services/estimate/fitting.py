@@ -32,9 +32,8 @@ def settings_that_fit(
     run never got the whole device, because others held a part, only what it got counts as room. What does not fit by
     that is never offered. Empty: nothing that can be changed here is enough; a smaller base model is needed.
 
-    Start a job from one with its `plan` as it stands: accumulation and gradient_checkpointing are no fields of the
-    wizard, but a clone takes over what the wizard does not ask. `words` is the button's text, such as
-    "4 passes a batch of 4 rows each".
+    The button opens the wizard with the first one's `plan` in its fields, and says its `words`, such as "4 passes a
+    batch of 4 rows each".
     """
     shapes, aside = find(plan.base_model).shapes, SET_ASIDE[kind_of(device)]
     failed = formula(plan, shapes, plan.max_length, device, gpus).total
@@ -63,7 +62,7 @@ def words(plan: Plan, changed: Plan) -> str:
         rows = changed.rows_at_once(1)
         said.append(f"{changed.accumulation} passes a batch of {rows} {'row' if rows == 1 else 'rows'} each")
     if changed.gradient_checkpointing != plan.gradient_checkpointing:
-        said.append("gradient checkpointing")
+        said.append("activations computed twice")
     if changed.quantization != plan.quantization:
         said.append("the base in NF4")
     if changed.max_length != plan.max_length:
