@@ -20,7 +20,7 @@ from app import surveyor
 from app.pages import adapters, batch, datasets, home, jobs, leaderboard, playground, wizard, workers
 from app.pages.theme import theme
 from app.services import adapters as adapter_files
-from app.services import batches, chat, spread
+from app.services import batches, chat, runfiles, spread
 from app.services import datasets as dataset_files
 from db import files
 from db.session import session
@@ -41,6 +41,7 @@ def create_app() -> FastAPI:
     app.get("/download/adapter/{adapter_id}/compact.zip")(download_compact)
     app.get("/download/adapter/{adapter_id}/expanded.zip")(download_expanded)
     app.get("/download/batch/{batch_id}.csv")(download_batch)
+    app.get("/download/job/{job_id}/run.yaml")(download_run)
     app.get("/download/dataset/{dataset_id}/rejects.jsonl")(download_rejects)
     app.get("/download/dataset/{dataset_id}/rejects-original")(download_originals)
     mount(app)
@@ -116,6 +117,13 @@ def download_batch(batch_id: int) -> Response:
         text = spread.table_csv(batches.overview(batch_id))
     named = {"Content-Disposition": f'attachment; filename="batch-{batch_id}.csv"'}
     return Response(text, media_type="text/csv; charset=utf-8", headers=named)
+
+
+def download_run(job_id: int) -> Response:
+    with _not_found():
+        text = runfiles.export(job_id)
+    named = {"Content-Disposition": f'attachment; filename="job-{job_id}-run.yaml"'}
+    return Response(text, media_type="application/yaml; charset=utf-8", headers=named)
 
 
 def download_rejects(dataset_id: int) -> FileResponse:

@@ -106,13 +106,22 @@ class RunFile:
         checked = plain_yaml.checked(data, DOCUMENT, MUST)
         return cls(
             name=checked["name"],
-            plan=Plan.from_json({"target_modules": Plan.target_modules, **checked["plan"]}),
+            plan=_plan(checked["plan"]),
             dataset=Data(**checked["dataset"]),
             gpus=checked.get("gpus", 1),
             parameters=checked.get("parameters", 0),
             ran_on=RanOn(**checked.get("ran_on", {})),
             results=Results(**checked.get("results", {})),
         )
+
+
+def _plan(checked: dict[str, Any]) -> Plan:
+    return Plan.from_json({"target_modules": Plan.target_modules, **checked})
+
+
+def read_plan(text: str) -> Plan:
+    """A plan alone, as JSON; it too may come from a stranger."""
+    return _plan(plain_yaml.checked(_loaded(text.encode()), DOCUMENT["plan"], MUST, "plan."))
 
 
 def write(facts: Mapping[str, Any]) -> str:
@@ -126,10 +135,13 @@ def of_facts(facts: Mapping[str, Any]) -> RunFile:
 
 
 def read(content: bytes) -> RunFile:
+    return RunFile.from_json(_loaded(content))
+
+
+def _loaded(content: bytes) -> Any:
     if len(content) > LARGEST:
         raise RunFileError(f"This file has more than {LARGEST >> 10} KB, which no run needs. Choose a run's own file.")
     try:
-        text = content.decode()
+        return plain_yaml.load(content.decode())
     except UnicodeDecodeError as error:
         raise RunFileError("This file is no text in UTF-8. Choose the file of a run.") from error
-    return RunFile.from_json(plain_yaml.load(text))

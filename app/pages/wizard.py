@@ -1,14 +1,14 @@
 """New adapter: four steps, Data, Base, Budget, Train, beside a summary that stays in sight."""
 
-import dataclasses
 from html import escape
 from typing import Any, Literal, NamedTuple
 
 import gradio as gr
 
 from app.pages import budget as heart
-from app.pages import cutoff
-from app.pages.edge import told, wanted_number
+from app.pages import cutoff, filling, forecast
+from app.pages.edge import told
+from app.pages.filling import FIRST_BUDGET, about, bring, enter
 from app.pages.frame import navigation
 from app.pages.joblines import address
 from app.pages.show import facts, heading, link, megabytes, number
@@ -20,7 +20,6 @@ from prolora.methods import title as title_of
 TITLE, PATH = "New adapter", "wizard"
 LEAD = "From data to a trained PRoLoRA and the LoRA of the same size."
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
-FIRST_BUDGET = "rank 8"
 
 
 class Form(NamedTuple):
@@ -48,6 +47,7 @@ class Form(NamedTuple):
     rates: gr.Textbox
     budgets: gr.Textbox
     seeds: gr.Textbox
+    like: gr.Textbox
 
 
 class Notes(NamedTuple):
@@ -64,6 +64,7 @@ class Notes(NamedTuple):
 class Pickers(NamedTuple):
     """Other ways to fill fields of the form."""
 
+    run: gr.UploadButton  # all of them
     rank: gr.Slider  # the budget
     cards: gr.Radio  # the setting
 
@@ -82,16 +83,17 @@ def build(page: gr.Blocks) -> None:
     navigation()
     with gr.Column(elem_classes="page"):
         gr.HTML(heading(TITLE, LEAD))
+        run = filling.build()
         copied = gr.HTML(elem_id="copied")
         with gr.Row(elem_classes="wizard"):
             with gr.Column(scale=7, min_width=600):
-                form, notes, pickers, steps = _steps()
+                form, notes, pickers, steps = _steps(run)
             with gr.Column(scale=3, min_width=260, elem_classes="rail-box"):
                 rail = gr.HTML(elem_id="rail")
     _wire(page, form, Notes(*notes, copied, rail), pickers, steps)
 
 
-def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML], Pickers, Steps]:
+def _steps(run: gr.UploadButton) -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML], Pickers, Steps]:
     with gr.Walkthrough(selected=0, elem_id="steps") as walk:
         with gr.Step("Data", id=0):
             dataset = gr.Dropdown(label="Dataset", info="What the adapter learns from.", elem_id="wizard-dataset")
@@ -109,13 +111,15 @@ def _steps() -> tuple[Form, tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML], Pickers, 
             about_base = gr.HTML()
             back_data, to_budget = _buttons("to-budget", "Next: budget", "back-to-data")
         with gr.Step("Budget", id=2):
-            budget, setting, pickers, offer = _budget()
+            budget, setting, pickers, offer = _budget(run)
             back_base, to_train = _buttons("to-train", "Next: train", "back-to-base")
         with gr.Step("Train", id=3):
             fields, sweep = training()
+            estimated = gr.HTML(elem_id="forecast")
             back_budget, start = _buttons("start", "Train both", "back-to-budget")
             started = gr.HTML(elem_id="started")
     form = Form(dataset, base, budget, setting, *fields)
+    forecast.follow(form, estimated)
     steps = Steps(walk, (to_base, to_budget, to_train), (back_data, back_base, back_budget), start, started)
     return form, (about_data, about_base, offer, sweep), pickers, steps
 
@@ -127,7 +131,7 @@ def _buttons(ident: str, words: str, back: str | None) -> tuple[gr.Button, gr.Bu
     return before, after
 
 
-def _budget() -> tuple[gr.Textbox, gr.Textbox, Pickers, gr.HTML]:
+def _budget(run: gr.UploadButton) -> tuple[gr.Textbox, gr.Textbox, Pickers, gr.HTML]:
     with gr.Row(equal_height=True):
         budget = gr.Textbox(
             FIRST_BUDGET,
@@ -146,7 +150,7 @@ def _budget() -> tuple[gr.Textbox, gr.Textbox, Pickers, gr.HTML]:
     cards = gr.Radio(label="Suggestions (r, u, m, n), best first", elem_id="suggestions", elem_classes="cards")
     # The cards are no field of the form: an event on its way may bring a card of the last budget, which Gradio refuses.
     setting = gr.Textbox(visible=False)
-    return budget, setting, Pickers(slider, cards), gr.HTML(elem_id="offer")
+    return budget, setting, Pickers(run, slider, cards), gr.HTML(elem_id="offer")
 
 
 def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: Steps) -> None:
@@ -155,7 +159,11 @@ def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: St
     defaults = [form.epochs, form.learning_rate, form.batch_size, form.max_length, form.quantization]
     based, offered = [notes.base, *defaults], [pickers.cards, form.setting, notes.offer]
     filled = [*fields, notes.base, notes.copied, steps.walk]
-    page.load(enter, None, filled, show_progress=quiet).then(offer, fields, offered, show_progress=quiet)
+    for event in (
+        page.load(enter, None, filled, show_progress=quiet),
+        pickers.run.upload(bring, [pickers.run], filled),
+    ):
+        event.then(offer, fields, offered, show_progress=quiet)
     form.base.input(choose_base, [form.base], based, show_progress=quiet).then(
         offer, fields, offered, show_progress=quiet
     )
@@ -173,50 +181,14 @@ def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: St
     steps.start.click(start, fields, [steps.started, steps.start])
 
 
-@told
-def enter(request: gr.Request) -> list[Any]:
-    """Datasets may have come since the page was built; ?dataset= chooses one, ?job= copies a job."""
-    lines = datasets.listing()
-    choice, words = _asked(request, [line.id for line in lines])
-    choices = [(f"{line.name} ({number(line.kept)} rows)", line.id) for line in lines]
-    waiting = [("nothing", 0), *((f"{line.name}, job {line.id}", line.id) for line in jobs.unfinished())]
-    values = {field.name: getattr(choice, field.name) for field in dataclasses.fields(choice)}
-    shown = {"dataset": gr.Dropdown(choices, value=choice.dataset), "after": gr.Dropdown(waiting, value=0)}
-    step = gr.Walkthrough(selected=3) if choice.origin else gr.skip()
-    return [*(values | shown).values(), _about(choice.base), words, step]
-
-
-def _asked(request: gr.Request, ids: list[int]) -> tuple[jobs.Choice, str]:
-    """What the address asks for, and a sentence on a copy."""
-    origin, dataset = wanted_number(request, "job"), wanted_number(request, "dataset")
-    if origin is None:
-        chosen = dataset if dataset in ids else next(iter(ids), None)
-        return jobs.fresh(chosen, "demo", FIRST_BUDGET), ""
-    choice, changed = jobs.fitted_choice(origin) if "fit" in request.query_params else (jobs.choice_of(origin), "")
-    which = f"These are the settings of {link(address(origin), f'job {origin}')}"
-    words = (
-        f"{which}, made smaller so that they fit: {escape(changed)}." if changed else f"{which}. Change what you like."
-    )
-    return choice, f'<p class="copied">{words}</p>'
-
-
 def choose_base(name: str) -> list[Any]:
     """What is known of the base, and what trains well on it."""
     try:
         chosen = planning.defaults(name)
     except StudioError:
-        return [_about(name), *[gr.skip()] * 5]
+        return [about(name), *[gr.skip()] * 5]
     values = [chosen.epochs, chosen.learning_rate, chosen.batch_size, chosen.max_length, chosen.quantization]
-    return [_about(name), *values]
-
-
-def _about(name: str) -> str:
-    try:
-        base = planning.base(name)
-    except StudioError as error:
-        return heart.problem(str(error))
-    words = f"<b>{escape(base.title)}</b>, {number(base.parameters)} parameters. {escape(base.note)}"
-    return f'<p class="note">{words}</p>'
+    return [about(name), *values]
 
 
 def offer(*values: Any) -> tuple[Any, str, str]:
