@@ -82,7 +82,7 @@ def trainer_of(
         check_separates(model)
     trainer = StudioTrainer(
         model=model,
-        args=arguments(plan, len(examples), run_dir),
+        args=arguments(plan, len(examples), run_dir, model.get_input_embeddings().weight.dtype),
         train_dataset=Rows(examples),
         data_collator=collator(plan, pad(model)),
         optimizer_cls_and_kwargs=optimizer(plan, model),
@@ -110,7 +110,8 @@ def optimizer(plan: Plan, model: PeftModel) -> tuple[type[torch.optim.Optimizer]
     return torch.optim.AdamW, {"params": groups, "lr": plan.learning_rate, "weight_decay": 0.0}
 
 
-def arguments(plan: Plan, examples: int, run_dir: Path) -> TrainingArguments:
+def arguments(plan: Plan, examples: int, run_dir: Path, dtype: torch.dtype) -> TrainingArguments:
+    """`dtype` is the base's: what it computes in."""
     steps = max(1, round(-(-examples // plan.batch_size) * plan.epochs))
     logged = max(1, steps // POINTS)
     return TrainingArguments(
@@ -124,7 +125,7 @@ def arguments(plan: Plan, examples: int, run_dir: Path) -> TrainingArguments:
         lr_scheduler_type="linear",
         warmup_steps=WARM_UP,  # below one it is a share
         max_grad_norm=CLIP,
-        bf16=True,
+        bf16=dtype == torch.bfloat16,
         use_cpu=device() == "cpu",
         dataloader_pin_memory=device() != "cpu",
         ddp_find_unused_parameters=False,
