@@ -1,5 +1,6 @@
 """How long something takes, and how much memory the processes that it starts hold together at most."""
 
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -17,21 +18,27 @@ EVERY = 0.05  # seconds between two looks
 class Watched(Generic[Answer]):
     answer: Answer
     seconds: float
-    megabytes: int  # resident, summed over the processes, so that what they share counts in each
+    busy: float = 0.0  # seconds of cores, of processes that have ended
+    megabytes: int = 0  # resident, summed over the processes, so that what they share counts in each
 
 
 def watched(call: Callable[[], Answer]) -> Watched[Answer]:
     peak, done = [0], threading.Event()
     watcher = threading.Thread(target=_look, args=(peak, done))
     watcher.start()
-    started = time.perf_counter()
+    started, before = time.perf_counter(), _busy()
     try:
         answer = call()
-        seconds = time.perf_counter() - started
+        seconds, busy = time.perf_counter() - started, _busy() - before
     finally:
         done.set()
         watcher.join()
-    return Watched(answer, seconds, peak[0] >> 20)
+    return Watched(answer, seconds, busy, peak[0] >> 20)
+
+
+def _busy() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _look(peak: list[int], done: threading.Event) -> None:
