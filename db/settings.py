@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     outage_seconds: float = Field(default=600.0, gt=0)  # how long what a worker must write waits for the database
 
     gpus: int = Field(default=0, ge=0)  # devices that one job may have of a worker; 0: all that it sees
+    spare: bool = True  # a worker keeps a child that has loaded torch; false saves its memory on a small machine
     workers: str = ""  # the launcher's, as "0 1 2,3": each with its cards, or cpu; empty: one for each card
 
     @property

@@ -1,8 +1,10 @@
-"""How a child is started: its command line, the cards it may see, and where its words go."""
+"""How a child is started and ended: its command line, the cards it may see, and where its words go."""
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import IO
 
 from db import files
@@ -10,6 +12,7 @@ from prolora.devices import cards
 from worker.steps import STEPS
 from worker.work import Assignment
 
+CHILD = (sys.executable, "-m", "worker.child")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 
 
@@ -26,11 +29,21 @@ def process(line: list[str], env: dict[str, str], log: IO[bytes] | None) -> subp
     )
 
 
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """The child and the processes that it has started in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+
+
 def command(assignment: Assignment) -> list[str]:
     """A job for several devices is as many processes of one host; a light one computes nothing on them."""
     lease = assignment.lease
     several = (*TORCHRUN, str(assignment.gpus)) if assignment.gpus > 1 and STEPS[assignment.kind].heavy else ()
-    return [sys.executable, *several, "-m", "worker.child", str(lease.job_id), lease.owner, str(lease.attempt)]
+    return [CHILD[0], *several, *CHILD[1:], str(lease.job_id), lease.owner, str(lease.attempt)]
 
 
 def environment(gpus: int) -> dict[str, str]:

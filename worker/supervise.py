@@ -1,14 +1,11 @@
 """One child process per job: fresh memory and CUDA context, and a crash takes nothing else along."""
 
-import os
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import IO
 
 from sqlalchemy.orm import Session
 
@@ -18,6 +15,8 @@ from db.outage import DatabaseAway, once
 from db.settings import settings
 from worker import endings, launch
 from worker.endings import Cancelled, Released
+from worker.spare import spare
+from worker.steps import STEPS
 from worker.work import Assignment
 
 LOOK_EVERY = 0.5
@@ -38,25 +37,12 @@ def supervise(assignment: Assignment) -> None:
 @contextmanager
 def child(assignment: Assignment) -> Iterator[subprocess.Popen[bytes]]:
     """The child with its standard input held open: it dies of the end of that pipe, so it cannot outlive us."""
-    process = launch.start(assignment)
+    alone = assignment.gpus == 1 and STEPS[assignment.kind].heavy
+    process = (spare.take(assignment.lease) if alone else None) or launch.start(assignment)
     try:
         yield process
     finally:
-        kill(process)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """The child and the processes that it has started in its session."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    close(process.stdin, process.stdout)
-
-
-def close(*pipes: IO[bytes] | None) -> None:
-    for pipe in pipes:
-        if pipe is not None:
-            pipe.close()
+        launch.kill(process)
 
 
 def watch(process: subprocess.Popen[bytes], lease: Lease) -> None:

@@ -15,8 +15,10 @@ from db.jobs import IllegalMove, Lease, LeaseLost
 from db.models import Status
 from db.outage import DatabaseAway, patiently
 from db.queue import enqueue, queue
+from db.settings import settings
 from worker import registry, work
 from worker.endings import Cancelled, Released, explain, reason_of
+from worker.spare import spare
 from worker.steps import STEPS
 from worker.supervise import stopping, supervise
 from worker.work import Assignment
@@ -32,6 +34,8 @@ row = registry.Registry(ME)
 def begin(**_: Any) -> None:
     """Before the broker is found: a worker that waits for one is seen to wait."""
     row.start()
+    if settings().spare:
+        spare.keep()
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]
@@ -43,6 +47,7 @@ def stop(**_: Any) -> None:
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
 def end(**_: Any) -> None:
+    spare.end()
     row.end()
 
 

@@ -34,6 +34,7 @@ def bell(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A broker that the settings name."""
     chosen = broker.choose()
     monkeypatch.setenv("STUDIO_REDIS_URL", chosen.url)
+    monkeypatch.setenv("STUDIO_SPARE", "false")  # tests of its own have one
     settings.cache_clear()
     with started(chosen):
         yield
