@@ -55,7 +55,11 @@ def _filled(choice: jobs.Choice, words: str) -> list[Any]:
     choices = [(f"{line.name} ({number(line.kept)} rows)", line.id) for line in datasets.listing()]
     waiting = [("nothing", 0), *((f"{line.name}, job {line.id}", line.id) for line in jobs.unfinished())]
     values = {field.name: getattr(choice, field.name) for field in dataclasses.fields(choice)}
-    shown = {"dataset": gr.Dropdown(choices, value=choice.dataset), "after": gr.Dropdown(waiting, value=0)}
+    shown = {
+        "dataset": gr.Dropdown(choices, value=choice.dataset),
+        "after": gr.Dropdown(waiting, value=0),
+        "peers": list(choice.peers),  # Gradio takes a tuple for one value
+    }
     whole = choice.dataset is not None and (choice.origin or choice.like)
     step = gr.Walkthrough(selected=3 if whole else 0) if words else gr.skip()
     return [*(values | shown).values(), about(choice.base), words, step]
