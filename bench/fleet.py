@@ -35,6 +35,7 @@ class Fleet:
             "STUDIO_REDIS_URL": self.broker.url,
             "STUDIO_LEASE_SECONDS": str(LEASE),
             "STUDIO_RENEW_SECONDS": str(RENEW),
+            "STUDIO_SPARE": "false",  # probes load no torch
             "OMP_NUM_THREADS": "1",
             **self.settings,
         }
