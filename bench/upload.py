@@ -43,6 +43,7 @@ RIVAL = (
     "load_dataset('json', data_files=sys.argv[1], cache_dir=sys.argv[2], split='train')"
 )
 CHROMIUM = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+MINUTE = 60_000  # milliseconds
 COMMON, RARE = "kettle", str(corpus.ROWS - 51)  # words that most rows have, and one row near the end
 
 
@@ -172,14 +173,21 @@ def counting(number: int, folder: Path) -> dict[str, dict[str, float]]:
     items = folder / "items.jsonl"
     corpus.write_items(items)
     benchmarks.import_benchmark("items", [items])
-    counted = {}
-    for kind in (surveys.NEAR, surveys.OVERLAP, surveys.lengths_on(surveys.bases()[0])):
+    kinds, counted = (surveys.NEAR, surveys.OVERLAP, surveys.lengths_on(surveys.bases()[0])), {}
+    for kind in kinds:
+        surveys.stop(number, kind)  # what the page has begun
+    for kind in kinds:
         surveys.ask(number, kind)
+        surveys.again(kind)
         done = watched(surveyor.count_next)
         survey = next(each for each in surveys.of(number) if each.kind == kind)
         if survey.state != surveys.DONE:
             raise SystemExit(f"{kind}: {survey.error}")
-        counted[kind] = {"seconds": round(done.seconds, 1), "megabytes": done.megabytes}
+        counted[kind] = {
+            "seconds": round(done.seconds, 1),
+            "cpu seconds": round(done.busy, 1),
+            "megabytes": done.megabytes,
+        }
         print(kind, counted[kind], flush=True)
     return counted
 
@@ -187,6 +195,7 @@ def counting(number: int, folder: Path) -> dict[str, dict[str, float]]:
 def opening(number: int) -> dict[str, Any]:
     """Seconds in a browser until the dataset's page shows rows, the next ones, and those of a search."""
     with studio(), sync_playwright() as playwright:
+        expect.set_options(timeout=MINUTE)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM))
         address = f"http://127.0.0.1:{os.environ['STUDIO_PORT']}"
         opened = [shown(browser.new_page(base_url=address), number) for _ in range(5)]
