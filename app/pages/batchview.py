@@ -76,7 +76,7 @@ def jobs_html(batch: Overview) -> str:
     rows = [
         [
             Cell(chip(each.status), each.status),
-            Cell(link(address(each.id), each.name), each.name),
+            Cell(link(address(each.id), f"job {each.id}"), each.id),
             Cell(method(each.method), each.method),
             Cell(escape(each.setting), each.parameters),
             Cell(number(each.parameters), each.parameters),

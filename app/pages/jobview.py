@@ -1,6 +1,5 @@
 """One job as HTML: how it stands, its scores beside the base's and its twin's, and its settings."""
 
-import json
 from html import escape
 
 from app.pages.gauges import gibibytes, rate
@@ -153,19 +152,12 @@ def _plan(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _provenance(detail: Detail) -> str:
-    """What it ran on, as the worker wrote it down, and the one line that stands for the whole run."""
+    """What it ran on, as the worker wrote it down, and the one line that does it again."""
     pairs = [(_title(key), _value(key, value)) for key, value in detail.record.items() if value not in (None, "", {})]
     pairs += [("Rows", f"<code>{escape(detail.dataset_hash[:16])}</code>"), ("Attempts", str(detail.attempt))]
-    line = f'<pre class="reproduce">{escape(_reproduce(detail))}</pre>'
-    about = '<p class="note">To run it again: the rows of this hash, this base, this plan, this seed.</p>'
-    return f"<section><h2>Provenance</h2>{facts(pairs)}{about}{line}</section>"
-
-
-def _reproduce(detail: Detail) -> str:
-    plan = json.dumps(detail.plan.to_json(), separators=(",", ":"))
-    revision = detail.record.get("revision", "")
-    base = f"{detail.plan.base_model}@{revision}" if revision else detail.plan.base_model
-    return f"rows={detail.dataset_hash} base={base} plan={plan}"
+    again = f'<pre class="reproduce">python -m worker.reproduce {detail.line.id}</pre>'
+    about = '<p class="note">On this machine, the very same run again, compared with this one:</p>'
+    return f"<section><h2>Provenance</h2>{facts(pairs)}{about}{again}</section>"
 
 
 def _title(key: str) -> str:

@@ -164,9 +164,12 @@ def test_a_batch_that_devices_cannot_share_is_refused(choice):
         one(choice, batch_size=15, gpus=2)
 
 
+GIB, MIB = 2**30, 2**20
+
+
 def test_after_memory_ran_out_the_copy_needs_less_and_trains_the_same(choice):
     job_id = one(choice)
-    end(job_id, reason="out-of-memory", peak_bytes=2**30)
+    end(job_id, reason="out-of-memory", peak_bytes=2 * GIB, record={"device": "card", "device_bytes": 2 * GIB})
     asked, words = jobs.fitted_choice(job_id)
     before, after = jobs.detail(job_id).plan, jobs.detail(one(asked)).plan
     assert after.accumulation > 1
@@ -174,21 +177,25 @@ def test_after_memory_ran_out_the_copy_needs_less_and_trains_the_same(choice):
     assert f"{after.accumulation} passes" in words
 
 
-def test_where_little_memory_is_left_layers_are_recomputed_and_then_the_cut_off_falls(choice):
+def test_a_cut_off_falls_only_where_nothing_else_helps_and_at_last_the_base_is_too_large(choice):
     job_id = one(choice, batch_size=1)
-    end(job_id, reason="out-of-memory")
-    asked, words = jobs.fitted_choice(job_id)
-    assert asked.gradient_checkpointing
-    assert "computed again" in words
-    with session() as s:
-        s.execute(update(Job).where(Job.id == job_id).values(record={"device_bytes": 9 * 2**20}))
+    end(job_id, reason="out-of-memory", record={"device": "card", "device_bytes": GIB + 8 * MIB})
     asked, words = jobs.fitted_choice(job_id)
     assert asked.max_length < choice.max_length
-    assert "cut-off is" in words
+    assert "a cut-off of" in words
     with session() as s:
-        s.execute(update(Job).where(Job.id == job_id).values(record={"device_bytes": 2**20}))
+        s.execute(update(Job).where(Job.id == job_id).values(record={"device": "card", "device_bytes": GIB + MIB}))
     with pytest.raises(PlanError, match="smaller base model"):
         jobs.fitted_choice(job_id)
+
+
+def test_where_the_job_recorded_no_device_the_largest_worker_is_asked(choice):
+    job_id = one(choice)
+    end(job_id, reason="out-of-memory")
+    with pytest.raises(PlanError, match="no worker is there to ask"):
+        jobs.fitted_choice(job_id)
+    add_worker(memory_bytes=2 * GIB)
+    assert jobs.fitted_choice(job_id)[0].accumulation > 1
 
 
 def test_jobs_are_found_by_state_method_dataset_and_words(choice):
