@@ -156,7 +156,8 @@ def _provenance(detail: Detail) -> str:
     pairs = [(_title(key), _value(key, value)) for key, value in detail.record.items() if value not in (None, "", {})]
     pairs += [("Rows", f"<code>{escape(detail.dataset_hash[:16])}</code>"), ("Attempts", str(detail.attempt))]
     again = f'<pre class="reproduce">python -m worker.reproduce {detail.line.id}</pre>'
-    about = '<p class="note">On this machine, the very same run again, compared with this one:</p>'
+    file = link(f"/download/job/{detail.line.id}/run.yaml", "run.yaml")
+    about = f'<p class="note">The very same run again, here or elsewhere with {file} in place of the number:</p>'
     return f"<section><h2>Provenance</h2>{facts(pairs)}{about}{again}</section>"
 
 

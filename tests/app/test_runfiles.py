@@ -1,9 +1,12 @@
 from dataclasses import replace
 
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import update
 
+from app.main import create_app
 from app.pages import filling
+from app.pages.jobview import more_html
 from app.services import jobs, runfiles
 from db.models import Dataset, Job
 from db.session import session
@@ -87,3 +90,14 @@ def test_the_page_fills_every_field_and_reads_no_more_than_a_run_needs(job_id, t
     file.write_bytes(b"#" * (4 * runfile.LARGEST))
     with pytest.raises(Exception, match="more than 256 KB"):
         filling.bring(str(file))
+
+
+def test_a_jobs_page_offers_its_file_and_the_line_that_runs_it_again(job_id):
+    page = more_html(jobs.detail(job_id))
+    assert f'href="/download/job/{job_id}/run.yaml"' in page
+    assert f"python -m worker.reproduce {job_id}<" in page
+    client = TestClient(create_app(), base_url="http://localhost")
+    answer = client.get(f"/download/job/{job_id}/run.yaml")
+    assert runfile.read(answer.content).plan == jobs.detail(job_id).plan
+    assert answer.headers["content-disposition"] == f'attachment; filename="job-{job_id}-run.yaml"'
+    assert client.get("/download/job/99/run.yaml").status_code == 404
