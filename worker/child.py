@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from types import TracebackType
 
 from db import files
@@ -77,7 +78,8 @@ def last_words(voice: int) -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if not isinstance(error, Cancelled | LeaseLost):
-            traceback.print_exception(kind, error, trace)
+            with suppress(OSError):  # the log may be on the disk that is full
+                traceback.print_exception(kind, error, trace)
         os.write(voice, endings.farewell(error).line)
         leave(endings.FAILED)
 
@@ -86,8 +88,9 @@ def last_words(voice: int) -> None:
 
 def leave(code: int) -> None:
     """At once: interpreter shutdown with torch's threads takes a second and may hang."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 
