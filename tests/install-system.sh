@@ -1,11 +1,10 @@
 #!/bin/sh
-# What the tests need of the system: Chromium for the pages, PostgreSQL and Redis for jobs, a clock that can be put wrong.
+# What the tests need of the system: Chromium for the pages, PostgreSQL and Redis for jobs.
 set -eu
 missing=""
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
-ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" -ne 0 ]; then
     echo "The tests need$missing. Install with: sudo apt-get install -y --no-install-recommends$missing" >&2

@@ -19,6 +19,7 @@ from db.queue import JOBS, RUN_JOB
 from db.session import migrate, session
 from db.settings import settings
 from tests import services
+from tests.worker.conftest import tiny_base as tiny_base
 from tests.worker.test_jobs import until
 
 TIMES = {"STUDIO_LEASE_SECONDS": "3", "STUDIO_RENEW_SECONDS": "0.5"}
