@@ -23,6 +23,7 @@ PARTS = (
     ("libraries", "Libraries", "The device's context, gaps between blocks, and what else the formula does not count."),
 )
 CHIPS = {Verdict.FITS: "succeeded", Verdict.TIGHT: "tight", Verdict.TOO_LARGE: "failed"}
+DAY = 86400
 NO_WORKER = (
     "No worker has reported a device yet, so whether it fits is not known. The bar shows what a run takes of any card; "
     "start a worker and come back."
@@ -52,9 +53,18 @@ def forecast_html(found: Forecast) -> str:
     )
 
 
-def gigabytes(size: float) -> str:
-    places = 0 if size >= 1e11 else 1 if size >= 1e9 else 2
-    return f"{size / 1e9:.{places}f}{THIN}GB"
+def size(taken: float) -> str:
+    """Bytes in GB of 10^9, as `prolora plan` says them, or in MB."""
+    if taken < 1e9:
+        return f"{taken / 1e6:.0f}{THIN}MB"
+    return f"{taken / 1e9:.{0 if taken >= 1e11 else 1}f}{THIN}GB"
+
+
+def rough(seconds: float) -> str:
+    """Whole hours and days for what takes long: no estimate knows its minutes."""
+    if seconds < DAY / 2:
+        return duration(seconds)
+    return f"{seconds / DAY:.1f}{THIN}days" if seconds >= 2 * DAY else f"{seconds / 3600:.0f}{THIN}h"
 
 
 def _card(found: OnCard, whole: Forecast) -> str:
@@ -63,7 +73,7 @@ def _card(found: OnCard, whole: Forecast) -> str:
     away = "" if found.card.alive else " · last seen, not running now"
     name = "This machine’s processor" if found.card.name == "cpu" else found.card.name
     head = (
-        f'<div class="row"><b>{escape(name)}</b><span class="soft">{gigabytes(memory)}{how_many}{away}</span>'
+        f'<div class="row"><b>{escape(name)}</b><span class="soft">{size(memory)}{how_many}{away}</span>'
         f'<span class="chip {CHIPS[found.verdict]}">{found.verdict}</span></div>'
     )
     words = f"<p>{_verdict(found, whole)} {_changes(found)}</p>"
@@ -75,14 +85,14 @@ def _card(found: OnCard, whole: Forecast) -> str:
 
 
 def _bar(need: Need, memory: int) -> str:
-    """Scaled to the card, or to the need where that is more; then a line stands where the card ends."""
+    """Scaled to the card, or to the need where that is more; what is beyond the card is then hatched."""
     scale = max(need.total, memory)
     parts = "".join(
         f'<i class="{part}" style="width:{100 * getattr(need, part) / scale:.2f}%" title="{title}"></i>'
         for part, title, _ in PARTS
     )
-    end = f'<u style="left:{100 * memory / scale:.2f}%"></u>' if need.total > memory else ""
-    said = f"{gigabytes(need.total)} of {gigabytes(memory)}"
+    end = f'<u style="left:{100 * memory / scale:.2f}%" title="Beyond the card"></u>' if need.total > memory else ""
+    said = f"{size(need.total)} of {size(memory)}"
     return f'<div class="memory" role="img" aria-label="{said}">{parts}{end}</div>'
 
 
@@ -91,14 +101,14 @@ def _legend(need: Need, memory: int = 0) -> str:
     if memory > need.total:
         entries.append(("free", "Left free", "Nobody needs it.", memory - need.total))
     said = "".join(
-        f'<div title="{escape(hint)}"><dt><i class="{part}"></i>{title}</dt><dd>{gigabytes(size)}</dd></div>'
-        for part, title, hint, size in entries
+        f'<div title="{escape(hint)}"><dt><i class="{part}"></i>{title}</dt><dd>{size(taken)}</dd></div>'
+        for part, title, hint, taken in entries
     )
     return f'<dl class="parts">{said}</dl>'
 
 
 def _verdict(found: OnCard, whole: Forecast) -> str:
-    taken, memory = gigabytes(found.need.total), gigabytes(found.card.memory_bytes)
+    taken, memory = size(found.need.total), size(found.card.memory_bytes)
     which = f" for {escape(title_of(found.heaviest.method))}, which takes most of the {whole.runs} runs"
     said = f"About {taken} of {memory}{which if whole.runs > 1 else ''}"
     return {
@@ -130,19 +140,20 @@ def _rests_on(calibration: Calibration) -> str:
 
 
 def _time(found: OnCard, whole: Forecast) -> str:
-    what = "Training" if whole.runs == 1 else f"Training all {whole.runs} runs one after another"
+    runs = "both" if whole.runs == 2 else f"all {whole.runs} runs"
+    what = "Training" if whole.runs == 1 else f"Training {runs} one after the other"
     low, high = found.seconds / found.pace.off, found.seconds * found.pace.off
     tokens = f"{number(whole.rows.tokens)} tokens an epoch"
     length = tokens if whole.rows.counted else f"at most {tokens}, if every row were as long as the cut-off"
     return (
-        f"{what}: about <b>{duration(found.seconds)}</b>, {duration(low)} to {duration(high)}. By {found.pace.why}; "
+        f"{what}: about <b>{rough(found.seconds)}</b>, {rough(low)} to {rough(high)}. By {found.pace.why}; "
         f"{length}. Loading the base and measuring come on top."
     )
 
 
 def _disk(disk: Space, free: int) -> str:
-    said = f"{gigabytes(disk.most)} at most while training, {gigabytes(disk.kept)} of it to stay"
-    fetched = f", {gigabytes(disk.base)} of that the base, which is fetched first" if disk.base else ""
+    said = f"{size(disk.most)} at most while training, {size(disk.kept)} of it to stay"
+    fetched = f", {size(disk.base)} of that the base, which is fetched first" if disk.base else ""
     if disk.most > free:
-        return f'<p class="problem">{said}{fetched}. Only {gigabytes(free)} are free: make room first.</p>'
-    return f"<p>{said}{fetched}. {gigabytes(free)} are free.</p>"
+        return f'<p class="problem">{said}{fetched}. Only {size(free)} are free: make room first.</p>'
+    return f"<p>{said}{fetched}. {size(free)} are free.</p>"

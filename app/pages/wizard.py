@@ -170,6 +170,8 @@ def _wire(page: gr.Blocks, form: Form, notes: Notes, pickers: Pickers, steps: St
     pickers.rank.input(lambda at: f"rank {RANKS[int(at)]}", [pickers.rank], [form.budget], show_progress=quiet)
     form.budget.change(offer, fields, offered, show_progress=quiet, trigger_mode="always_last")
     pickers.cards.input(pick, [pickers.cards, *fields], [form.setting, notes.offer], show_progress=quiet)
+    for chosen in (form.dataset, form.base):
+        chosen.change(cutoff.ask, [form.dataset, form.base], None, show_progress=quiet)
     told_of = [notes.dataset, notes.sweep, notes.rail, steps.start]
     for field in fields:
         field.change(summary, fields, told_of, show_progress=quiet, trigger_mode="always_last")
@@ -210,11 +212,25 @@ def pick(key: str, *values: Any) -> tuple[str, str]:
     return key, heart.cards(planning.offer(choice.base, choice.budget), key)
 
 
-def summary(*values: Any) -> tuple[str, str]:
-    """The dataset in words, and the rail."""
+def summary(*values: Any) -> tuple[str, str, str, Any]:
+    """The dataset and the sweep in words, the rail, and the button, which is live again."""
     choice = jobs.Choice(*values)
     chosen = next((line for line in datasets.listing() if line.id == choice.dataset), None)
-    return cutoff.rows_html(chosen, choice), _rail(choice, chosen.name if chosen else "none yet")
+    runs, sweep = _runs(choice)
+    words = {1: "Train", 2: "Train both"}.get(runs, f"Train all {runs}")
+    rail = _rail(choice, chosen.name if chosen else "none yet")
+    return cutoff.rows_html(chosen, choice), sweep, rail, gr.Button(words, interactive=True)
+
+
+def _runs(choice: jobs.Choice) -> tuple[int, str]:
+    """How many there will be, and what is to be said of a sweep."""
+    try:
+        grid = batches.grid_of(choice)
+    except StudioError as error:
+        return len(choice.methods), heart.problem(str(error))
+    said = f'<p class="note">{grid.size} runs: {len(grid.methods)} methods, {len(grid.budgets)} budgets, '
+    said += f"{len(grid.rates)} learning rates, {len(grid.seeds)} seeds.</p>"
+    return grid.size, said if batches.is_sweep(choice) else ""
 
 
 def _rail(choice: jobs.Choice, dataset: str) -> str:

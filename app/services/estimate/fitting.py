@@ -71,13 +71,16 @@ def words(plan: Plan, changed: Plan) -> str:
 
 
 def _candidates(plan: Plan, taken: Bytes, room: int, gpus: int) -> Iterator[Plan]:
-    """Smaller passes; layers computed again; both; the base in NF4; and only then rows that are cut shorter."""
+    """Smaller passes; layers computed again; both; the base in NF4. Rows are cut shorter only where all that is not
+    enough, since that changes the result.
+    """
     again = replace(plan, gradient_checkpointing=True)
     packed = replace(again, quantization="nf4")
-    for start in (plan, again, replace(plan, quantization="nf4"), packed):
-        fitting = _first(_passes(start, gpus), taken, room)
-        if fitting is not None and fitting != plan:
-            yield fitting
+    starts = (plan, again, replace(plan, quantization="nf4"), packed)
+    fitting = [_first(_passes(start, gpus), taken, room) for start in starts]
+    if any(fitting):
+        yield from (each for each in fitting if each is not None and each != plan)
+        return
     smallest = list(_passes(packed, gpus))[-1]
     for start in (plan, smallest):
         shorter = _first(_cut_offs(start), taken, room)
