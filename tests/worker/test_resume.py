@@ -33,7 +33,7 @@ WATCHED = {"validation_share": 0.2, "evaluate_every": 2, "patience": 50}
 def curve(job_id: int, name: str) -> dict[int, float]:
     with session() as s:
         rows = select(Metric.step, Metric.value).where(Metric.job_id == job_id, Metric.name == name)
-        return dict(s.execute(rows.order_by(Metric.step)).tuples())
+        return dict(s.execute(rows.order_by(Metric.step)).tuples().all())
 
 
 def reached(job_id: int) -> int:
