@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, literal, or_, select, tuple_
+from sqlalchemy import delete, func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from db import jobs
@@ -77,16 +77,18 @@ def curve(s: Session, job_id: int, name: str, points: int = 500) -> list[tuple[i
     thousand.
     """
     of_series = (Metric.job_id == job_id, Metric.name == name)
-    first, last = s.execute(select(func.min(Metric.step), func.max(Metric.step)).where(*of_series)).one()
+    # Two questions: SQLite answers one of both ends at once by reading all that lies between.
+    ends = (select(end(Metric.step)).where(*of_series).scalar_subquery() for end in (func.min, func.max))
+    first, last = s.execute(select(*ends)).one()
     if first is None:
         return []
     stride = max(-(-(last - first) // (points - 1)), 1)
     walk = select(literal(first).label("step")).cte("walk", recursive=True)
     further = select(func.min(Metric.step)).where(*of_series, Metric.step >= walk.c.step + stride).scalar_subquery()
     walk = walk.union_all(select(further).where(walk.c.step.is_not(None)))
-    kept = or_(Metric.step.in_(select(walk.c.step)), Metric.step == last)
-    rows = s.execute(select(Metric.step, Metric.value).where(*of_series, kept).order_by(Metric.step))
-    return [(step, value) for step, value in rows]
+    kept = select(walk.c.step).union(select(literal(last))).subquery()
+    rows = s.execute(select(Metric.step, Metric.value).join(kept, kept.c.step == Metric.step).where(*of_series))
+    return sorted((step, value) for step, value in rows)
 
 
 def latest(s: Session, job_id: int, names: Iterable[str]) -> dict[str, tuple[int, float]]:

@@ -19,6 +19,7 @@ TITLE, PATH = "Jobs", "jobs"
 LEAD = "Each training run with its evaluation. They go on when this page is closed."
 EVERY = 2
 LOSSES, SPARKS = ("loss", "validation_loss"), ("learning_rate", "tokens_per_second", "memory")
+SPARK_POINTS = 120  # a tile is no wider
 GO = "(id) => { if (id) window.location.assign('/jobs?id=' + id); }"
 
 
@@ -182,4 +183,4 @@ def _drawn(detail: Detail, drawn: Any) -> tuple[Any, Any, Any]:
     if detail.latest == drawn or not any(detail.latest.values()):
         return gr.skip(), gr.skip(), detail.latest
     losses = jobs.curves(sorted((detail.line, *detail.peers), key=lambda line: line.id), LOSSES)
-    return gauges(detail, jobs.curves([detail.line], SPARKS)), loss_plot(losses), detail.latest
+    return gauges(detail, jobs.curves([detail.line], SPARKS, SPARK_POINTS)), loss_plot(losses), detail.latest

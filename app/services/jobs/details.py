@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.services.jobs.lines import Line, job_of_mine, line, lines
 from db import files, scores
+from db.jobs import ENDINGS
 from db.models import Adapter, Dataset, Job, Score, Status
 from db.session import session
 from prolora.plan import Plan
@@ -74,7 +75,7 @@ def detail(job_id: int) -> Detail:
             attempt=job.attempt,
             ahead=_ahead(s, job) if job.status == Status.QUEUED else 0,
             latest={each.id: scores.latest(s, each.id, GAUGES) for each in pair},
-            successor=s.scalar(select(func.max(Job.id)).where(Job.origin_id == job_id)),
+            successor=_successor(s, job),
         )
 
 
@@ -108,6 +109,13 @@ def _pair(s: Session, job: Job) -> list[Line]:
     found = [line(each, name) for each, name in s.execute(lines().where(same_pair).order_by(Job.id))]
     repeated = {each.origin_id for each in found}
     return [each for each in found if each.id == job.id or (each.id not in repeated and each.id != job.origin_id)]
+
+
+def _successor(s: Session, job: Job) -> int | None:
+    """Asked only of what has ended: no page looks at those every other second."""
+    if job.status not in ENDINGS:
+        return None
+    return s.scalar(select(func.max(Job.id)).where(Job.origin_id == job.id))
 
 
 def _ahead(s: Session, job: Job) -> int:
