@@ -4,6 +4,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.pages import presets
 from app.pages.batchview import head_html, jobs_html, listing_html, spread_html, titles
 from app.pages.edge import told, wanted_id
 from app.pages.frame import navigation
@@ -20,6 +21,7 @@ def build(page: gr.Blocks) -> None:
     navigation()
     batch_id, drawn = gr.State(), gr.State()
     overview = gr.HTML(elem_id="batches", elem_classes="page")
+    presets.build(page)
     with gr.Column(elem_classes="page", elem_id="batch", visible=False) as single:
         head = gr.HTML(elem_id="batch-head")
         with gr.Row(elem_classes="actions"):

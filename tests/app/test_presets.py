@@ -1,7 +1,8 @@
-from dataclasses import replace
+from dataclasses import astuple, fields, replace
 
 import pytest
 
+from app.pages import presets as page
 from app.services import batches, jobs, presets
 from app.services.presets import Preset
 from db.models import Worker
@@ -57,3 +58,31 @@ def test_a_preset_that_cannot_be_starts_nothing_and_says_why(preset, change, wor
         presets.start(replace(preset, **change))
     assert jobs.listing() == []
     assert batches.listing() == []
+
+
+def test_the_form_has_the_fields_of_a_preset_in_their_order():
+    assert page.Form._fields == tuple(field.name for field in fields(Preset))
+
+
+def test_the_page_tells_jobs_and_sources_before_anything_is_started(preset):
+    about, button = page.summary(*astuple(preset))
+    assert '<span title="Appendix A.2, Finetuning Setup: best on HumanEval">5e-05</span>' in about
+    assert "<li>prolora (8, 1, 7, 7): Section 4.2: rank, unshared rank and rates</li>" in about
+    assert "The paper trained llama-2-7b" in about
+    assert button.interactive
+    about, button = page.summary(*astuple(replace(preset, dataset=None)))
+    assert "Choose a dataset first" in about
+    assert not button.interactive
+
+
+def test_another_table_offers_its_own_base_and_tasks(preset):
+    tasks, base = page.choose("table-3")
+    assert base == "llama-2-13b"
+    assert [name for _, name in tasks.choices] == ["superni", "flan", "cot"]
+
+
+def test_the_page_starts_the_batch_and_says_that_no_worker_is_there(preset):
+    done, button = page.start(*astuple(preset))
+    assert "All 30 jobs are queued. No worker is there now." in done
+    assert 'href="/batch?id=1"' in done
+    assert not button.interactive
