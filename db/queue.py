@@ -1,6 +1,7 @@
 """The queue: a doorbell that carries a job's id. What is to be done, and for whom, SQL alone knows."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
@@ -11,6 +12,7 @@ from db.settings import settings
 
 JOBS = "jobs"
 RUN_JOB = "run_job"
+MOST_WAITING = 100  # bells; more workers than that are not to be woken at once
 log = logging.getLogger(__name__)
 
 
@@ -20,6 +22,23 @@ def enqueue(job_id: int) -> None:
         queue.send_task(RUN_JOB, args=[job_id], queue=JOBS)
     except OperationalError as error:
         log.warning("job %s is queued, but the broker does not answer: %s", job_id, error)
+
+
+def ring_again(job_ids: Sequence[int]) -> None:
+    """Ring for jobs that seem unheard, while few bells wait: one wakes a worker, which takes all that is ready.
+
+    Else a queue that is long for days would fill the broker with bells for the same jobs.
+    """
+    if not job_ids:
+        return
+    try:
+        with queue.connection_for_write() as connection:
+            waiting = connection.default_channel.queue_declare(queue=JOBS).message_count
+    except (OperationalError, OSError) as error:
+        log.warning("queued jobs wait (%s), but the broker does not answer: %s", len(job_ids), error)
+        return
+    for job_id in job_ids[: max(MOST_WAITING - waiting, 0)]:
+        enqueue(job_id)
 
 
 def _configuration() -> dict[str, Any]:

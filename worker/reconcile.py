@@ -12,7 +12,7 @@ from db import jobs
 from db.jobs import Lease
 from db.models import now
 from db.outage import DatabaseAway, once
-from db.queue import enqueue
+from db.queue import ring_again
 
 EVERY = 2.0
 
@@ -52,8 +52,7 @@ class Watch:
 
 def reconcile(watch: Watch) -> None:
     waiting = once(lambda s: jobs.sweep(s, now(), watch.dead(jobs.leases(s), time.monotonic())))
-    for job_id in waiting:  # after the commit, so that whoever hears the bell finds the job
-        enqueue(job_id)
+    ring_again(waiting)  # after the commit, so that whoever hears a bell finds its job
 
 
 def stop(_number: int, _frame: FrameType | None) -> None:

@@ -6,8 +6,12 @@ It has touched no card and claimed nothing, and dies with its worker like any ch
 import subprocess
 from contextlib import suppress
 
+import structlog
+
 from db.jobs import Lease
 from worker import launch
+
+log = structlog.get_logger()
 
 
 class Spare:
@@ -17,15 +21,21 @@ class Spare:
         self._process: subprocess.Popen[bytes] | None = None
 
     def keep(self) -> None:
-        self._process = launch.process([*launch.CHILD], launch.environment(1), None)
+        """Without room for another process there is none, and the next job starts a child of its own."""
+        try:
+            self._process = launch.process([*launch.CHILD], launch.environment(1), None)
+        except OSError as error:
+            self._process = None
+            log.warning("no spare child", error=str(error))
 
     def take(self, lease: Lease) -> subprocess.Popen[bytes] | None:
         """The child, which runs this job from now on; another takes its place. None where none is kept, or it died."""
         taken = self._process
         if taken is None:
             return None
+        heard = told(taken, lease)
         self.keep()
-        return taken if told(taken, lease) else None
+        return taken if heard else None
 
     def end(self) -> None:
         if self._process is not None:

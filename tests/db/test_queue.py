@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from db import broker
+from db.queue import MOST_WAITING
 from tests.db.test_broker import socket_of, started
 
 RING = "import sys; from db.queue import enqueue; enqueue(int(sys.argv[1]))"
@@ -70,6 +71,28 @@ def test_only_a_jobs_id_crosses_the_queue_as_json(data: Path) -> None:
         [message] = redis.Redis(unix_socket_path=str(socket_of(chosen))).lrange("jobs", 0, -1)
     assert b'"content-type": "application/json"' in message
     assert b'"argsrepr": "[42]"' in message
+
+
+def test_bells_for_jobs_that_wait_long_do_not_fill_the_broker(data: Path) -> None:
+    chosen = broker.choose()
+    program = "from db.queue import ring_again; ring_again([]); ring_again(range(1, 91)); ring_again(range(1, 91))"
+    with started(chosen):
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "STUDIO_REDIS_URL": chosen.url}, check=True, timeout=60
+        )
+        assert redis.Redis(unix_socket_path=str(socket_of(chosen))).llen("jobs") == MOST_WAITING
+
+
+def test_ringing_again_while_the_broker_is_down_is_a_warning(data: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from db.queue import ring_again; ring_again([7])"],
+        env={**os.environ, "STUDIO_REDIS_URL": broker.choose().url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "queued jobs wait (1), but the broker does not answer" in done.stderr
 
 
 def test_ringing_for_a_job_while_the_broker_is_down_is_a_warning_and_soon_over(data: Path) -> None:
