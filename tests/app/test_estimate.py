@@ -1,13 +1,15 @@
 """The estimate before a run, by numbers that are counted here and not by the code."""
 
 import json
-from dataclasses import replace
+import time
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.pages import forecast as page
 from app.services import planning
 from app.services.estimate import forecast, history, settings_that_fit
 from app.services.estimate.disk import CHECKPOINTS, space
@@ -292,3 +294,38 @@ def test_what_cannot_be_a_run_is_told(choice) -> None:
         forecast.of(replace(choice, dataset=None))
     with pytest.raises(StudioError, match="no dataset number 99"):
         forecast.of(replace(choice, dataset=99))
+
+
+def test_the_page_says_in_words_what_the_bar_shows(dataset, choice) -> None:
+    large = replace(choice, base="llama-2-7b", batch_size=16, max_length=512)
+    values = [getattr(large, field.name) for field in fields(Choice)]
+    assert "No worker has reported a device yet" in page.estimate(*values)
+    add_worker(H100, 80)
+    add_worker("NVIDIA T4", 16)
+    shown = page.estimate(*values)
+    assert "it fits." in shown
+    assert "takes most of the 2 runs: it does not fit. It fits with 8 passes a batch of 2 rows each" in shown
+    assert "By the formula alone" in shown
+    assert shown.count("Beyond the card") == 1
+    add_finished(dataset, LORA, H100, formula(LORA, SEVEN, 512, H100).total, 1000.0)
+    assert "Set right by 1 finished run on such devices: large ones took 1.00 times" in page.estimate(*values)
+
+
+def test_the_page_names_what_keeps_it_from_an_estimate(choice) -> None:
+    values = [getattr(replace(choice, budget="much"), field.name) for field in fields(Choice)]
+    assert "“much” is not a budget" in page.estimate(*values)
+
+
+def test_an_estimate_is_there_at_once_beside_the_longest_history_it_looks_at(dataset, choice) -> None:
+    add_worker(H100, 80)
+    for _ in range(history.REMEMBERED):
+        job_id = add_finished(dataset, PLAN, H100, GIB, 1000.0)
+        with session() as s:
+            s.add_all(Metric(job_id=job_id, name="tokens_per_second", step=step, value=1.0) for step in range(3, 300))
+    forecast.of(choice)
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        forecast.of(choice)
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.1
