@@ -46,23 +46,26 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=10)
     parser.add_argument("--pairs", type=int, default=3)
     asked = parser.parse_args()
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         dataset = prepare(Path(folder) / "data")
+        figures: dict[str, Any] = {}
         with own_broker():
-            figures = {
-                f"enqueue to first step, {name}": starts(dataset, asked.starts, spare)
-                for name, spare in (("with a spare", "true"), ("cold", "false"))
-            }
+            for name, spare in (("with a spare", "true"), ("cold", "false")):
+                figures[f"enqueue to first step, {name}"] = starts(dataset, asked.starts, spare)
+                write(asked.result, figures)
         figures["supervision"] = supervision(dataset, asked.pairs)
+        write(asked.result, figures)
+    print(asked.result.read_text())
+
+
+def write(result: Path, figures: dict[str, Any]) -> None:
+    """After each part; each says how busy the machine was."""
     about = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": hardware(),
-        "load_before": load,
-        "load_after": os.getloadavg()[0],
+        "niceness": os.nice(0),
     }
-    asked.result.write_text(json.dumps({"about": about, **figures}, indent=1) + "\n")
-    print(asked.result.read_text())
+    result.write_text(json.dumps({"about": about, **figures}, indent=1) + "\n")
 
 
 def prepare(data: Path) -> int:
@@ -126,16 +129,18 @@ def found(job_id: int) -> Job:
 def starts(dataset: int, times: int, spare: str) -> dict[str, Any]:
     """Seconds from the row and the bell to the first step, on a worker that is idle each time."""
     with running([sys.executable, "-m", "worker"], {"STUDIO_SPARE": spare}) as worker:
-        taken = []
+        taken, load = [], []
         for _ in range(times):
             wait_until_idle(psutil.Process(worker.pid), children=int(spare == "true"))
+            load.append(os.getloadavg()[0])
             taken.append(first_step(dataset))
-            print(f"spare {spare}: {taken[-1]:.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+            print(f"spare {spare}: {taken[-1]:.2f} s, load before {load[-1]:.1f}", flush=True)
     ordered = sorted(taken)
     return {
         "p50": round(statistics.median(taken), 3),
         "p95": round(ordered[-(-95 * len(ordered) // 100) - 1], 3),
         "seconds": [round(each, 3) for each in taken],
+        "load": load,
     }
 
 
@@ -172,13 +177,15 @@ def wait_until_idle(worker: psutil.Process, children: int) -> None:
 
 def supervision(dataset: int, pairs: int) -> dict[str, Any]:
     """Seconds of training by the trainer's own watch: alone and as a job, in turns, so that a busy hour meets both."""
-    alone, as_job = [], []
+    alone, as_job, load = [], [], []
     for _ in range(pairs):
+        load.append(os.getloadavg()[0])
         alone.append(bare(dataset))
         as_job.append(supervised(dataset))
-        print(f"alone {alone[-1]} s, as a job {as_job[-1]} s, load {os.getloadavg()[0]:.1f}", flush=True)
+        print(f"alone {alone[-1]} s, as a job {as_job[-1]} s, load before {load[-1]:.1f}", flush=True)
     shares = [job / one - 1 for one, job in zip(alone, as_job, strict=True)]
     return {
+        "load": load,
         "alone_seconds": alone,
         "as_job_seconds": as_job,
         "median_share": round(statistics.median(shares), 4),
