@@ -1,5 +1,6 @@
 """The formula is compared with what autograd saves, and what bitsandbytes stores, of real models."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ from peft import PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from bench import step
 from prolora.base_models import Linear, Shapes, find
 from prolora.base_models.architectures import ARCHITECTURES, Config, llama
 from prolora.errors import PlanError
 from prolora.memory import Memory, Training, estimate, weights
+from prolora.methods import count
 from prolora.peft import ProloraConfig
 from prolora.plan import PROJECTIONS, TIED, MethodName, Plan, Setting
 from worker import base
@@ -170,3 +173,21 @@ def test_layers_that_the_formula_does_not_know_are_refused() -> None:
     for shapes in (find("phi-3-mini").shapes, Shapes(2, 8, (Linear("q_proj", 8, 8, count=1),), 100)):
         with pytest.raises(PlanError, match="seven projections"):
             estimate(shapes, 1, 1, Training(1, 16))
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "setting"),
+    [
+        ("PRoLoRA (32, 4, 7, 7)", "prolora", Setting(32, 4, 7, 7)),
+        ("LoRA r=32", "lora", Setting.lora(32)),
+        ("LoRA r=8", "lora", Setting.lora(8)),
+    ],
+)
+def test_the_formula_is_near_the_peaks_that_the_benchmark_of_steps_has_measured(
+    name: str, method: MethodName, setting: Setting
+) -> None:
+    measured = json.loads(step.RESULTS.read_text())["peak_bytes"][name]
+    shapes = llama(Config(step.SHAPE | {"num_key_value_heads": 8, "vocab_size": step.VOCABULARY}, "config.json"))
+    training = Training(step.BATCH, step.LENGTH, dropout=step.DROPOUT, method=method, device="cpu")
+    counted = estimate(shapes, count(method, setting, shapes), setting.r, training).total
+    assert counted == pytest.approx(measured, rel=0.07)
