@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.pages.edge import told, wanted_id
-from app.pages.show import facts, link, number
+from app.pages.show import Column, facts, link, method, number, table
 from app.services import datasets, planning, presets, workers
 from app.services.presets import Outlook, Preset
 from prolora.errors import StudioError
@@ -16,6 +16,7 @@ LEAD = (
     '<p class="note">The training runs behind a table of the paper, as one batch. Bring in its data on the Datasets '
     "page first; the paper does not say which edition of it was used.</p>"
 )
+ROWS = (Column("Method"), Column("Setting", True), Column("In the paper"))
 
 
 class Form(NamedTuple):
@@ -98,10 +99,10 @@ def outlook_html(seen: Outlook) -> str:
         ("Learning rates", _sourced(Sourced(", ".join(f"{rate:g}" for rate in rates.value), rates.source))),
         *((name.replace("_", " ").capitalize(), _sourced(each)) for name, each in TRAINING.items()),
     ]
-    settings = "".join(f"<li>{row.method} {escape(str(row.setting))}: {escape(row.source)}</li>" for row in recipe.rows)
+    rows = [(method(row.method), escape(str(row.setting)), escape(row.source)) for row in recipe.rows]
     other = seen.wanted.base_model != recipe.base_model
     note = f'<p class="note">The paper trained {recipe.base_model}; on another base its scores say little.</p>'
-    return f"{facts(pairs)}<ul>{settings}</ul>{note if other else ''}"
+    return f"{facts(pairs)}{note if other else ''}{table(ROWS, rows, ident='paper-rows')}"
 
 
 @told
@@ -118,4 +119,5 @@ def _tasks(recipe: str) -> list[tuple[str, str]]:
 
 
 def _sourced(value: Sourced) -> str:
-    return f'<span title="{escape(value.source)}">{escape(str(value.value))}</span>'
+    words = {True: "yes", "nf4": "NF4"}.get(value.value, str(value.value))
+    return f'<span title="{escape(value.source)}">{escape(words)}</span>'

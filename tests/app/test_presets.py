@@ -67,7 +67,8 @@ def test_the_form_has_the_fields_of_a_preset_in_their_order():
 def test_the_page_tells_jobs_and_sources_before_anything_is_started(preset):
     about, button = page.summary(*astuple(preset))
     assert '<span title="Appendix A.2, Finetuning Setup: best on HumanEval">5e-05</span>' in about
-    assert "<li>prolora (8, 1, 7, 7): Section 4.2: rank, unshared rank and rates</li>" in about
+    assert "(8, 1, 7, 7)" in about
+    assert "Section 4.2: rank, unshared rank and rates" in about
     assert "The paper trained llama-2-7b" in about
     assert button.interactive
     about, button = page.summary(*astuple(replace(preset, dataset=None)))
