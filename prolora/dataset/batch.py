@@ -10,7 +10,7 @@ from prolora.dataset.element import SHOWN, Element, printable, text_of
 from prolora.dataset.forms import BadRow, Mapping, Reading, conversation, named
 from prolora.dataset.json_files import Block, Stretch, elements_of
 from prolora.dataset.records import Reject, Row
-from prolora.dataset.stored import Index, pack
+from prolora.dataset.stored import Index, Packed
 
 ROWS, BYTES = 2_000, 4 << 20  # of one batch at most, but for its last row
 SHOWN_ROWS = 3
@@ -59,7 +59,7 @@ class Reader:
     def batch(self, elements: Iterable[Element]) -> Batch:
         shapes: Counter[tuple[str, ...]] = Counter()
         first: list[dict[str, str]] = []
-        rows: list[Row] = []
+        rows = Packed()
         rejects: list[Reject] = []
         repaired, offered = Counter[str](), Counter[str]()
         read = 0
@@ -78,13 +78,13 @@ class Reader:
                 rejects.append(self._reject(element, error))
                 offered.update([error.repair] if error.repair else ())
                 continue
-            rows.append(Row(kept.messages, element.line, kept.repaired))
+            rows.add(Row(kept.messages, element.line, kept.repaired))
             if kept.repaired:
                 repaired.update(kept.repaired)
             if kept.offered:
                 offered.update(kept.offered)
-        lines, index = pack(rows)
-        return Batch(read, lines, index, tuple(rejects), _columns(shapes), tuple(first), repaired, offered)
+        told = (tuple(rejects), _columns(shapes), tuple(first), repaired, offered)
+        return Batch(read, rows.lines(), rows.index(), *told)
 
     def _kept(self, element: Element, fields: dict[str, object] | None, mapping: Mapping) -> Reading:
         if element.problem:

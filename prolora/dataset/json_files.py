@@ -80,11 +80,20 @@ class JsonLines(FromSource):
 def elements_of(block: Block | Stretch) -> Iterator[Element]:
     """The rows of some lines."""
     flaws = Flaws()
-    for number, line in enumerate(block.data.split(b"\n"), start=block.line):
+    for number, line in enumerate(_lines(block.data), start=block.line):
         if len(line) > ROW_LIMIT:
             yield too_long(number, line)
         elif bare := line.strip(b" \t\r"):
             yield flaws.element(bare, number)
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """One after the other: a list of all would hold, and have to find, as much memory again."""
+    start = 0
+    while (end := data.find(b"\n", start)) >= 0:
+        yield data[start:end]
+        start = end + 1
+    yield data[start:]
 
 
 def _pass_line(file: BinaryIO) -> int:

@@ -1,6 +1,8 @@
 """Canonical rows: what they are, and which of them are held out."""
 
 import hashlib
+import re
+import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +14,9 @@ from prolora.chat import Message
 
 SHARE = 0.1  # of the rows is held out
 DIGEST = 16  # bytes kept of a row's sha256
+TWO_BLANKS = re.compile(b"  ")
+BLANKS = b"\t\n\v\f\r\x1c\x1d\x1e\x1f"  # all that str.split takes for one in ASCII
+PLAIN = bytes.maketrans(BLANKS + string.ascii_uppercase.encode(), b" " * len(BLANKS) + string.ascii_lowercase.encode())
 Lots = NDArray[np.float64]
 
 
@@ -46,8 +51,7 @@ class Row:
     @property
     def lot(self) -> float:
         """A number in [0, 1) drawn from the prompt; case and spacing do not count."""
-        prompt = " ".join(self.prompt.split()).casefold()
-        first = hashlib.sha256(prompt.encode()).digest()[:8]
+        first = hashlib.sha256(_plain(self.prompt)).digest()[:8]
         return (int.from_bytes(first, "big") >> 12) / 16**13
 
 
@@ -62,6 +66,16 @@ class Reject:
     field: str = ""  # the file's own field, where the fault is one field's
     repair: str = ""  # code of the repair that would rescue it
     original: bytes = b""  # the row as it stands in the file; not read back from a stored list
+
+
+def _plain(text: str) -> bytes:
+    """One blank between words, and none but small letters."""
+    if not text.isascii():
+        return " ".join(text.split()).casefold().encode()
+    plain = text.encode().translate(PLAIN).strip(b" ")  # the same, without cutting it into words
+    while TWO_BLANKS.search(plain):
+        plain = plain.replace(b"  ", b" ")
+    return plain
 
 
 def held_out(row: Row, share: float = SHARE) -> bool:

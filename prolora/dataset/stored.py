@@ -6,7 +6,7 @@ import hashlib
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 import orjson
@@ -91,24 +91,40 @@ class StoredRows(Sequence[Row]):
         return hashlib.sha256(self.entries["digest"].tobytes()).hexdigest()
 
 
-def pack(rows: Sequence[Row]) -> tuple[bytes, Index]:
-    """Rows as the lines of a file, and their index."""
-    said = [row.canonical for row in rows]
-    lines = [_line(row, canonical) for row, canonical in zip(rows, said, strict=True)]
-    index = np.zeros(len(rows), ENTRY)
-    if rows:
-        index["size"] = [len(line) for line in lines]
+class Packed:
+    """Rows as the lines of a file, with their index; each is written at once, so that its memory serves the next."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in ENTRY.names or () if name != "start"}
+
+    def add(self, row: Row) -> None:
+        canonical, columns = row.canonical, self._columns
+        repaired = b',"repaired":' + orjson.dumps(row.repaired) if row.repaired else b""
+        line = b'{"messages":%b,"line":%d%b}\n' % (canonical, row.line, repaired)
+        self._lines.append(line)
+        columns["size"].append(len(line))
+        columns["line"].append(row.line)
+        columns["lot"].append(row.lot)
+        columns["digest"].append(digest_of(canonical))
+        columns["repaired"].append(bool(row.repaired))
+
+    def lines(self) -> bytes:
+        return b"".join(self._lines)
+
+    def index(self) -> Index:
+        index = np.zeros(len(self._columns["size"]), ENTRY)
+        for name, values in self._columns.items():
+            index[name] = values
         index["start"][1:] = np.cumsum(index["size"][:-1])
-        index["line"] = [row.line for row in rows]
-        index["lot"] = [row.lot for row in rows]
-        index["digest"] = [digest_of(canonical) for canonical in said]
-        index["repaired"] = [bool(row.repaired) for row in rows]
-    return b"".join(lines), index
+        return index
 
 
-def _line(row: Row, canonical: bytes) -> bytes:
-    repaired = b',"repaired":' + orjson.dumps(row.repaired) if row.repaired else b""
-    return b'{"messages":%b,"line":%d%b}\n' % (canonical, row.line, repaired)
+def pack(rows: Iterable[Row]) -> tuple[bytes, Index]:
+    packed = Packed()
+    for row in rows:
+        packed.add(row)
+    return packed.lines(), packed.index()
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> StoredRows:

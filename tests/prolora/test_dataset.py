@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import gzip
 import io
 import json
@@ -564,3 +565,9 @@ def test_lines_that_are_lists_of_turns_are_rows(tmp_path: Path) -> None:
     assert (whole.report.container, len(whole.rows), [bad.line for bad in whole.rejects]) == ("JSONL", 2, [3])
     path.write_text("[" + json.dumps(turns) + ",\n" + json.dumps(turns) + "]\n")
     assert read(path).report.container == "JSON"
+
+
+@given(st.text(alphabet=" \t\n\r\v\f\x1c\x1f\x85\xa0\u2028aBZ.éßİ", max_size=12))
+def test_a_lot_is_drawn_from_the_words_of_a_prompt_whatever_their_case_and_spacing(text: str) -> None:
+    words = " ".join(text.split()).casefold()
+    assert row(text).lot == int(hashlib.sha256(words.encode()).hexdigest()[:13], 16) / 16**13
