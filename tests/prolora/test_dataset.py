@@ -1,6 +1,6 @@
 import csv
-import hashlib
 import gzip
+import hashlib
 import io
 import json
 import random
