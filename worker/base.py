@@ -1,5 +1,6 @@
 """Loading a base model: the catalogue's, the hub's and any folder's, by one road."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -24,13 +25,18 @@ def device() -> Kind:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def place() -> str:
+    """Where this process computes: of several on one host, which torchrun numbers, each on a card of its own."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device() == "cuda" else "cpu"
+
+
 def load(model: Path, quantization: Quantization, max_length: int) -> PreTrainedModel:
     """The frozen base, in NF4 unless the plan asks for full precision."""
     try:
         base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             model,
             dtype=DTYPE,
-            device_map={"": device()},
+            device_map={"": place()},
             quantization_config=NF4 if quantization == "nf4" else None,
             attn_implementation=attention_on(device(), max_length),
             local_files_only=True,

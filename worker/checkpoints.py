@@ -151,7 +151,7 @@ def known(job_id: int) -> dict[int, dict[str, str]]:
 def whole(folder: Path, hashes: dict[str, str]) -> bool:
     """Only plain files, exactly those that were written, each byte as it was."""
     try:
-        names = {path.name for path in folder.iterdir()}
+        names = {path.name if path.is_file() and not path.is_symlink() else "" for path in folder.iterdir()}
         return names == hashes.keys() and all(digest(folder / name) == sha256 for name, sha256 in hashes.items())
     except OSError:
         return False

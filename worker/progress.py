@@ -51,7 +51,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is not ch
         if wish == LOST:
             raise LeaseLost(f"Job {self.lease.job_id} is another's.")
         if wish == STOP:
-            self.stopped = control.should_training_stop = control.should_log = True
+            self.stopped = control.should_training_stop = control.should_log = control.should_save = True
         due = time.monotonic() - self.saved > CHECKPOINT_EVERY and control.should_log  # between two logs losses add up
         if ranks.from_the_first(int(due)):
             control.should_save = True
