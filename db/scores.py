@@ -86,9 +86,10 @@ def curve(s: Session, job_id: int, name: str, points: int = 500) -> list[tuple[i
     walk = select(literal(first).label("step")).cte("walk", recursive=True)
     further = select(func.min(Metric.step)).where(*of_series, Metric.step >= walk.c.step + stride).scalar_subquery()
     walk = walk.union_all(select(further).where(walk.c.step.is_not(None)))
-    kept = select(walk.c.step).union(select(literal(last))).subquery()
-    rows = s.execute(select(Metric.step, Metric.value).join(kept, kept.c.step == Metric.step).where(*of_series))
-    return sorted((step, value) for step, value in rows)
+    kept = select(walk.c.step).where(walk.c.step.is_not(None)).union(select(literal(last))).subquery()
+    # A look-up for each, said so: of a join PostgreSQL may think that reading the whole series is as good.
+    value = select(Metric.value).where(*of_series, Metric.step == kept.c.step).scalar_subquery()
+    return sorted((step, number) for step, number in s.execute(select(kept.c.step, value)))
 
 
 def latest(s: Session, job_id: int, names: Iterable[str]) -> dict[str, tuple[int, float]]:
