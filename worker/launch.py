@@ -23,14 +23,15 @@ def start(assignment: Assignment) -> subprocess.Popen[bytes]:
 
 
 def process(line: list[str], env: dict[str, str], log: IO[bytes] | None) -> subprocess.Popen[bytes]:
-    """In a session of its own: a terminal's Ctrl-C is the worker's to answer, and all below can be killed as one."""
-    return subprocess.Popen(
-        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env, start_new_session=True
-    )
+    """In a group of its own: a terminal's Ctrl-C is the worker's to answer, and all of it can be killed as one.
+
+    Not in a session: Linux shares its time out among sessions first, and a spare's low priority would be void.
+    """
+    return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env, process_group=0)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """The child and the processes that it has started in its session."""
+    """The child and the processes that it has started in its group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
