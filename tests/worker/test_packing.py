@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from prolora.errors import BaseModelError, PlanError
 from prolora.plan import Plan
+from tests.prolora.test_architectures import MANY_HEADS
 from tests.worker.conftest import PROLORA
 from tests.worker.in_float32 import losses
 from worker import base
-from worker.examples import IGNORED, Example
+from worker.examples import IGNORED, Example, batch
 from worker.launch import TORCHRUN
 from worker.packing import bins, check_separates, packed
 
@@ -43,6 +45,22 @@ def test_two_processes_have_the_losses_of_one(tiny_base: Path, plain: list[float
     line = [sys.executable, *TORCHRUN, "2", "-m", "tests.worker.in_float32", str(tiny_base)]
     ended = subprocess.run([*line, json.dumps(plan(**changes).to_json())], capture_output=True, text=True, check=True)
     assert json.loads(ended.stdout.splitlines()[-1]) == pytest.approx(plain, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", MANY_HEADS)
+def test_every_architecture_that_the_studio_trains_keeps_packed_rows_apart(kind: str) -> None:
+    fields = MANY_HEADS[kind] | {"num_attention_heads": 4, "eos_token_id": 1, "bos_token_id": 1}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **fields), attn_implementation="sdpa").eval()
+    model.config.use_cache = False
+    check_separates(model)
+    examples = [Example([*range(3, 3 + length)], [*range(3, 3 + length)]) for length in (5, 9, 7, 4)]
+    with torch.inference_mode():
+        padded, in_lines = (
+            model(**rows, num_items_in_batch=torch.tensor(21)).loss
+            for rows in (batch(examples, 0), packed(examples, 0, 16))
+        )
+    assert in_lines.item() == pytest.approx(padded.item(), abs=1e-5)
 
 
 def test_a_batch_that_cannot_be_dealt_evenly_is_refused() -> None:

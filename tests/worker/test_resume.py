@@ -6,6 +6,7 @@ import pickle
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ LONG = " And why is that so, if I may ask?"
 ROWS = rows_of([(question + LONG * (i % 4), answer) for i, (question, answer) in enumerate([*TEXTS, *TEXTS[:4]])])
 SAME = ("loss", "grad_norm", "learning_rate", "validation_loss")
 WATCHED = {"validation_share": 0.2, "evaluate_every": 2, "patience": 50}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in the processes that are killed, so that sums are added up in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def curve(job_id: int, name: str) -> dict[int, float]:
