@@ -55,6 +55,7 @@ class Run:
     jobs: int = 1000
     workers: int = 8
     blow_every: float = 5.0  # seconds, on average
+    blows_for: float = 3600.0  # seconds, after which it may come to rest
     longest_outage: float = 30.0  # of the database
     pause: float = 0.05  # seconds between two jobs that are submitted
     patience: float = 3600.0  # seconds
@@ -84,14 +85,14 @@ class Chaos:
     """Deals the blows that are due, and brings back what has been away for long enough."""
 
     def __init__(self, crew: Fleet, run: Run) -> None:
-        self.crew = crew
+        self.crew, self.run = crew, run
         self.kills: Counter[str] = Counter()
         self.back: dict[str, float] = {}
         self.coming = blows(run)
         self.next = next(self.coming)
 
     def go_on(self, at: float) -> None:
-        while self.next.at <= at:
+        while self.next.at <= min(at, self.run.blows_for):
             self.strike(self.next)
             self.next = next(self.coming)
         self.revive(at)

@@ -139,6 +139,12 @@ class Machine:
                 stderr=log,
             )
 
+    def worker_health(self) -> int:
+        """What the compose file's check says of the workers here."""
+        line = [sys.executable, *OURS["worker"]["healthcheck"]["test"][2:]]
+        told = subprocess.run(line, cwd=self.root / "studio", env=self.environment(OURS["worker"]), check=False)
+        return told.returncode
+
     def health(self) -> int:
         """What the image's own check says of the page."""
         (check,) = re.findall(r"^HEALTHCHECK .*CMD (.+)$", target("web"), re.MULTILINE)
@@ -186,12 +192,14 @@ def test_each_command_of_the_compose_file_starts_and_does_its_part(machine: Mach
         " total_steps, record, cancel_requested, stop_requested, attempt, losses, created_at) VALUES (1, 1, 'p', '{}',"
         " 0, 'probe', 0, 1, 'queued', '', 0, 0, '{}', false, false, 0, 0, now() - interval '1 minute') RETURNING id"
     )
+    assert machine.worker_health() == 1
     running = {name: machine.start(name) for name in ("web", "worker", "reconcile", "serving")}
     with ExitStack() as stack:
         for process in running.values():
             stack.callback(process.wait)
             stack.callback(process.kill)
         until(lambda: machine.value("SELECT status FROM jobs") == "succeeded", lambda: machine.log("worker"))
+        until(lambda: machine.worker_health() == 0, lambda: machine.log("worker"))
         until(lambda: machine.health() == 0, lambda: machine.log("web"))
         until(lambda: machine.value("SELECT state FROM serving") == "starting", lambda: machine.log("serving"))
         assert {name: process.poll() for name, process in running.items()} == dict.fromkeys(running)

@@ -11,7 +11,7 @@ from bench.chaos import RESULTS, VICTIMS, Run, blows, play
 from bench.submit import probe
 from db.settings import settings
 
-SHORT = Run(seed=4, jobs=40, workers=3, blow_every=2.5, longest_outage=4.0, pause=0.02, patience=240.0)
+SHORT = Run(seed=4, jobs=40, workers=3, blow_every=2.0, blows_for=15.0, longest_outage=3.0, pause=0.1, patience=240.0)
 
 
 @pytest.fixture
