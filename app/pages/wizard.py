@@ -228,9 +228,14 @@ def _runs(choice: jobs.Choice) -> tuple[int, str]:
         grid = batches.grid_of(choice)
     except StudioError as error:
         return len(choice.methods), heart.problem(str(error))
-    said = f'<p class="note">{grid.size} runs: {len(grid.methods)} methods, {len(grid.budgets)} budgets, '
-    said += f"{len(grid.rates)} learning rates, {len(grid.seeds)} seeds.</p>"
-    return grid.size, said if batches.is_sweep(choice) else ""
+    if not batches.is_sweep(choice):
+        return grid.size, ""
+    counts = {"method": grid.methods, "budget": grid.budgets, "learning rate": grid.rates, "seed": grid.seeds}
+    factors = " × ".join(f"{len(each)} {name}{'s' * (len(each) > 1)}" for name, each in counts.items())
+    said = f"{factors} = {grid.size} jobs in one batch."
+    if grid.size > batches.MOST_JOBS:
+        return grid.size, heart.problem(f"{said} A batch holds at most {batches.MOST_JOBS}. Leave some out.")
+    return grid.size, f'<p class="note">{said}</p>'
 
 
 def _rail(choice: jobs.Choice, dataset: str) -> str:
