@@ -343,12 +343,17 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == before
 
 
+def hear_interrupts() -> None:
+    """A shell that runs the tests in the background has them ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_command_says_so_without_a_traceback(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "adapter_config.json")
-    process = started("inspect", str(tmp_path))
+    process = started("inspect", str(tmp_path), preexec_fn=hear_interrupts)
     with (tmp_path / "adapter_config.json").open("w"):  # waits until the command waits for what it reads
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate()
+        _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "Stopped.\n")
 
 
@@ -434,6 +439,36 @@ def test_check_writes_the_rejects_as_they_stand(tmp_path: Path, content: bytes, 
     assert main(["check", str(path), "--rejects", str(out)]) == 1
     assert out.read_bytes() == rejects
     assert main(["check", str(path), "--rejects", str(tmp_path)]) == 2
+
+
+def test_check_does_not_write_the_rejects_over_the_file_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, link = tmp_path / "x.jsonl", tmp_path / "link.jsonl"
+    path.write_bytes(b'{"instruction": "a", "output": "b"}\n7\n')
+    link.symlink_to(path)
+    for out in (path, link):
+        assert main(["check", str(path), "--rejects", str(out)]) == 2
+        assert "is the file that is checked" in capsys.readouterr().err
+    assert path.read_bytes() == b'{"instruction": "a", "output": "b"}\n7\n'
+
+
+def test_check_does_not_pass_over_a_form_without_its_fields(
+    good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(good), "--form", "text"]) == 2
+    assert "--form text needs --field" in capsys.readouterr().err
+
+
+def test_rejects_in_utf_16_are_read_again_whatever_they_begin_with(tmp_path: Path) -> None:
+    path, out = tmp_path / "x.csv", tmp_path / "rejects.csv"
+    fields = ["--field", "instruction=質問", "--field", "output=答え"]
+    for encoding, mark in (("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")):
+        path.write_bytes(mark + "質問,答え\nあ,い\nう,\n".encode(encoding))
+        assert main(["check", str(path), *fields, "--rejects", str(out)]) == 1
+        assert out.read_bytes() == mark + "質問,答え\nう,\n".encode(encoding)
+        out.write_bytes(out.read_bytes().replace("う,".encode(encoding), "う,え".encode(encoding)))
+        assert main(["check", str(out), *fields]) == 0
 
 
 def test_check_refuses_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
