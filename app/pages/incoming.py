@@ -59,37 +59,37 @@ def build() -> Panel:
             leave = gr.Button("Leave it", elem_id="discard", scale=0)
         report = gr.HTML(elem_id="report")
     shown = [column, reading, asked, name, form, encoding, *parts, repairs, keep, leave, report, timer]
-    timer.tick(look, [held], shown, show_progress="hidden")
+    timer.tick(look, [held, name], shown, show_progress="hidden")
     chosen = [held, form, encoding, repairs, *parts]
     form.input(change_form, [held, form], [*parts, report])
     for change in (encoding.input, repairs.input, *(part.input for part in parts)):
         change(read_anew, chosen, [reading, timer], show_progress="hidden")
-    leave.click(leave_it, [held], [held]).then(look, [held], shown, show_progress="hidden")
+    leave.click(leave_it, [held], [held]).then(look, [held, name], shown, show_progress="hidden")
     return Panel(held, name, keep, (enter, [held], shown))
 
 
 def enter(upload: Upload | None) -> list[Any]:
     """The upload that has come, with nothing left of the one before it."""
-    updates = look(upload)
+    updates = look(upload, "")
     if updates[2] == gr.skip():
-        updates[2], updates[-2] = gr.Column(visible=False), ""
+        updates[2], updates[3], updates[-2] = gr.Column(visible=False), "", ""
     return updates
 
 
 @told
-def look(upload: Upload | None) -> list[Any]:
-    """Everything of the panel, as SQL says it is."""
+def look(upload: Upload | None, name: str) -> list[Any]:
+    """Everything of the panel, as SQL says it is; a name that stands there already stays."""
     if upload is None:
         return [gr.Column(visible=False), *[gr.skip()] * (MOST_PARTS + 9), gr.Timer(active=False)]
     progress = uploads.progress(upload)
     if progress.state not in UNDER_WAY:
-        return _ended(upload, progress)
+        return _ended(upload, progress, name)
     skipped = [gr.skip()] * (MOST_PARTS + 5)
     words, buttons = reading_html(upload, progress), (gr.Button(visible=False), gr.Button("Cancel"))
     return [gr.Column(visible=True), words, *skipped, *buttons, gr.skip(), gr.Timer(active=True)]
 
 
-def _ended(upload: Upload, progress: Progress) -> list[Any]:
+def _ended(upload: Upload, progress: Progress, name: str) -> list[Any]:
     visible, off = gr.Column(visible=True), gr.Timer(active=False)
     if progress.state == FAILED:
         problem = f'<p class="problem">{escape(progress.error or "")}</p>'
@@ -98,7 +98,7 @@ def _ended(upload: Upload, progress: Progress) -> list[Any]:
     preview = uploads.preview(upload)
     form: Form = preview.mapping.form if preview.mapping else "alpaca"
     controls = [
-        preview.upload.name.split(".")[0],
+        gr.skip() if name.strip() else preview.upload.name.split(".")[0],
         form,
         _encodings(preview),
         *_dropdowns(form, preview),
@@ -162,15 +162,8 @@ def read_anew(upload: Upload, form: Form, encoding: str | None, repairs: list[st
         mapping = Mapping(form, dict(zip(PARTS[form], (part or "" for part in parts), strict=False)))
     except DatasetError as error:
         return f'<p class="problem">{escape(str(error))}</p>', gr.skip()
-    uploads.begin(upload, Choices(mapping, _overruled(upload, encoding), frozenset(repairs)))
+    uploads.begin(upload, Choices(mapping, uploads.overruled(upload, encoding), frozenset(repairs)))
     return reading_html(upload, Progress(READING, 0.0, 0, None)), gr.Timer(active=True)
-
-
-def _overruled(upload: Upload, encoding: str | None) -> str | None:
-    """The encoding, if it is another than the file's bytes tell."""
-    preview = uploads.preview(upload)
-    told = preview.choices.encoding is None and preview.report["encoding"] == encoding
-    return None if told else encoding
 
 
 def leave_it(upload: Upload | None) -> None:

@@ -63,6 +63,8 @@ class Recipe:
                 raise DatasetError(f"A weight of {part.weight:g} makes no sense. Choose one from 0 to {HEAVIEST:g}.")
         if self.cap is not None and self.cap < 1:
             raise DatasetError("A cap below one row leaves nothing. Choose a larger one, or none.")
+        if self.seed < 0:
+            raise DatasetError(f"A seed of {self.seed} draws nothing. Choose 0 or a larger one.")
 
 
 def choose(recipe: Recipe, watch: Watch = ignore) -> list[StoredRows]:

@@ -91,6 +91,7 @@ def receive(path: Path, name: str) -> Upload:
     if not Path(name).name.lower().endswith(EXTENSIONS):
         raise DatasetError(f"“{name}” is no file of rows. Upload one that ends in {', '.join(EXTENSIONS)}.")
     safe = re.sub(r"[^\w. -]", "_", Path(name).name).lstrip(".")[-100:]
+    safe = safe if "." in safe else f"rows.{safe}"  # of a name that is nothing but an ending
     check_space(path.stat().st_size)
     upload = Upload(secrets.token_hex(16), safe)
     folder = files.upload_dir(upload.key)
@@ -140,6 +141,20 @@ def preview(upload: Upload) -> Preview:
         samples=samples_of(islice(read_rows(folder.rows), SHOWN_SAMPLES)),
         known=_known(report),
     )
+
+
+def overruled(upload: Upload, encoding: str | None) -> str | None:
+    """The encoding, where a person has chosen it: another than the file's bytes tell, or one that they let guess."""
+    with session() as s:
+        row = _mine(s, upload)
+        told, chosen = _encoding(row), row.choices.get("encoding")
+    return None if chosen is None and encoding == told and told not in GUESSES else encoding
+
+
+def _encoding(row: UploadRow) -> str | None:
+    """The one that the file was last read in, also while it is read anew."""
+    found: str | None = row.report.get("encoding", row.choices.get("read_in"))
+    return found
 
 
 def latest() -> Upload | None:
@@ -207,7 +222,8 @@ def renew(upload: Upload, choices: Choices) -> int:
         if not (files.upload_dir(row.key) / row.name).is_file():
             raise DatasetError(f"“{row.name}” has not been fetched. Leave it, and fetch it again.")
         fetched = {"hub": row.choices["hub"]} if "hub" in row.choices else {}
-        row.choices = {**fetched, **mapping, "encoding": choices.encoding, "repairs": sorted(choices.repairs)}
+        chosen = {**mapping, "encoding": choices.encoding, "repairs": sorted(choices.repairs)}
+        row.choices = {**fetched, **chosen, "read_in": _encoding(row)}
         row.attempt += 1
         row.state, row.done, row.rows, row.error, row.report, row.updated_at = READING, 0.0, 0, None, {}, now()
         return row.attempt

@@ -126,6 +126,7 @@ def test_rows_taken_twice_lie_on_one_side_of_the_split(fruit):
         ([1e9], {}, "makes no sense"),
         ([float("nan")], {}, "makes no sense"),
         ([1.0], {"cap": 0}, "below one row"),
+        ([1.0], {"seed": -1}, "A seed of -1"),
         ([1.0], {"saying": "pears"}, "No row is left"),
     ],
 )

@@ -6,9 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+import gradio as gr
 import psutil
 import pytest
 
+from app.pages import incoming
 from app.pages.datasets import use_sample
 from app.pages.report import preview_html
 from app.services import datasets, uploads
@@ -167,6 +169,43 @@ def test_a_guessed_encoding_must_be_confirmed_before_a_dataset_is_kept(studio, t
     taken_in(upload, Choices(encoding="cp1252"))
     assert "Au café." in json.dumps(uploads.preview(upload).samples, ensure_ascii=False)
     assert uploads.keep(upload, "Café").new
+
+
+def test_a_guess_is_confirmed_by_choosing_it_on_the_page_even_while_the_file_is_read(studio, tmp_path):
+    path = tmp_path / "menu.csv"
+    path.write_bytes("instruction,output\nOù?,Au café.\nQui?,Zoé.\n".encode("cp1252"))
+    upload = taken_in(uploads.receive(path, "menu.csv"))
+    fields = ("instruction", "", "output", "", "")
+    incoming.read_anew(upload, "alpaca", None, [], *fields)
+    waited(upload)
+    assert uploads.preview(upload).unconfirmed
+    uploads.renew(upload, Choices())  # under way
+    incoming.read_anew(upload, "alpaca", "cp1252", [], *fields)
+    waited(upload)
+    assert uploads.preview(upload).choices.encoding == "cp1252"
+    assert uploads.keep(upload, "").new
+
+
+def test_an_encoding_that_the_bytes_tell_is_no_choice_of_the_person_even_while_the_file_is_read(studio, tmp_path):
+    upload = arrived(tmp_path, jsonl(ROWS))
+    assert (uploads.overruled(upload, "utf-8"), uploads.overruled(upload, "cp1251")) == (None, "cp1251")
+    uploads.renew(upload, Choices())
+    assert (uploads.overruled(upload, "utf-8"), uploads.overruled(upload, "cp1251")) == (None, "cp1251")
+
+
+def test_a_name_that_a_person_has_written_stays_when_the_file_is_read_anew(studio, tmp_path):
+    upload = arrived(tmp_path, jsonl(ROWS))
+    name = 3  # its place in the panel
+    assert incoming.enter(upload)[name] == "sums"
+    assert incoming.look(upload, "Mine")[name] == gr.skip()
+    uploads.renew(upload, Choices())
+    assert incoming.enter(upload)[name] == ""
+
+
+@pytest.mark.parametrize("name", [".jsonl", "..jsonl"])
+def test_a_file_whose_name_is_only_an_ending_can_be_kept(studio, tmp_path, name):
+    kept = uploads.keep(arrived(tmp_path, jsonl(ROWS), name), "")
+    assert datasets.detail(kept.id).line.name == "rows"
 
 
 def test_rows_that_are_all_bad_are_not_kept(studio, tmp_path):
