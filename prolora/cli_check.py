@@ -19,7 +19,7 @@ FORMS = ("alpaca", "messages", "sharegpt", "prompt-completion", "text")
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = commands.add_parser("check", help="read a dataset and list the rows that cannot be used")
     check.add_argument("file", type=Path)
-    check.add_argument("--form", choices=FORMS, default="alpaca")
+    check.add_argument("--form", choices=FORMS, help="the form whose parts --field names; alpaca if none is given")
     check.add_argument("--field", action="append", default=[], metavar="PART=NAME", help="instruction=question, ...")
     check.add_argument("--encoding", metavar="NAME", help="of the file's text, where it is told wrongly: cp1252, ...")
     check.add_argument("--repair", action="append", default=[], metavar="CODE", help="as the report offers it")
@@ -34,6 +34,8 @@ def run(chosen: argparse.Namespace) -> int:
     """0 when every row is kept, 1 when some are rejected; a file that cannot be used raises, which is 2."""
     from prolora.dataset import Folder, check  # here, since it loads jinja2 and numpy
 
+    if chosen.rejects and chosen.file.exists() and chosen.rejects.exists() and chosen.file.samefile(chosen.rejects):
+        raise DatasetError(f"{chosen.rejects} is the file that is checked. Choose another file for --rejects.")
     with TemporaryDirectory() as aside:
         folder = Folder(Path(aside))
         report = check(chosen.file, _choices(chosen), folder)
@@ -96,8 +98,10 @@ def _choices(chosen: argparse.Namespace) -> "Choices":
 def _mapping(chosen: argparse.Namespace) -> "Mapping | None":
     from prolora.dataset import Mapping
 
+    if not chosen.field and chosen.form:
+        raise DatasetError(f"--form {chosen.form} needs --field: say which field of the file is which part of it.")
     if not chosen.field:
         return None
     if wrong := [field for field in chosen.field if "=" not in field]:
         raise DatasetError(f"“{wrong[0]}” is not PART=NAME. Write for example instruction=question.")
-    return Mapping(chosen.form, dict(field.split("=", 1) for field in chosen.field))
+    return Mapping(chosen.form or "alpaca", dict(field.split("=", 1) for field in chosen.field))

@@ -180,6 +180,11 @@ def written_back(text: bytes, encoding: str) -> bytes:
     return characters.encode(encoding, errors)
 
 
+def mark_of(encoding: str) -> bytes:
+    """What a file in this encoding begins with, where it could be taken for another without it."""
+    return next((mark for mark, name in MARKS.items() if name == encoding), b"")
+
+
 def _errors(encoding: str) -> str:
     """Half a surrogate pair stays one; a byte that is no character stays the byte. Neither is sound UTF-8."""
     return "surrogatepass" if encoding.startswith("utf-16") else "surrogateescape"

@@ -11,7 +11,7 @@ import numpy as np
 
 from prolora.dataset.batch import Batch
 from prolora.dataset.container import Container
-from prolora.dataset.encodings import written_back
+from prolora.dataset.encodings import mark_of, written_back
 from prolora.dataset.forms import Mapping
 from prolora.dataset.records import Reject, limit
 from prolora.dataset.stored import Index, RowsFile
@@ -94,6 +94,8 @@ class Tally:
 
     def _reject(self, reject: Reject) -> None:
         frame = self.container.frame
+        if not self._reasons:
+            self.sink.originals.write(mark_of(self.container.encoding))
         self._original((frame.between if self._reasons else frame.before) + reject.original)
         self._reasons[reject.code] += 1
         if len(self._rejects) < SHOWN_REJECTS:

@@ -453,9 +453,7 @@ def test_check_does_not_write_the_rejects_over_the_file_itself(
     assert path.read_bytes() == b'{"instruction": "a", "output": "b"}\n7\n'
 
 
-def test_check_does_not_pass_over_a_form_without_its_fields(
-    good: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_does_not_pass_over_a_form_without_its_fields(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(good), "--form", "text"]) == 2
     assert "--form text needs --field" in capsys.readouterr().err
 
