@@ -81,7 +81,10 @@ def look(upload: Upload | None, name: str) -> list[Any]:
     """Everything of the panel, as SQL says it is; a name that stands there already stays."""
     if upload is None:
         return [gr.Column(visible=False), *[gr.skip()] * (MOST_PARTS + 9), gr.Timer(active=False)]
-    progress = uploads.progress(upload)
+    try:
+        progress = uploads.progress(upload)
+    except DatasetError as error:  # left in another window; raised, it would be told anew by every tick
+        return _failed(str(error), gr.Column(visible=False))
     if progress.state not in UNDER_WAY:
         return _ended(upload, progress, name)
     skipped = [gr.skip()] * (MOST_PARTS + 5)
@@ -90,11 +93,9 @@ def look(upload: Upload | None, name: str) -> list[Any]:
 
 
 def _ended(upload: Upload, progress: Progress, name: str) -> list[Any]:
-    visible, off = gr.Column(visible=True), gr.Timer(active=False)
     if progress.state == FAILED:
-        problem = f'<p class="problem">{escape(progress.error or "")}</p>'
-        hidden = [gr.Column(visible=False), *[gr.skip()] * (MOST_PARTS + 4), gr.Button(visible=False)]
-        return [visible, problem, *hidden, gr.Button("Leave it"), "", off]
+        return _failed(progress.error or "", gr.skip())
+    visible, off = gr.Column(visible=True), gr.Timer(active=False)
     preview = uploads.preview(upload)
     form: Form = preview.mapping.form if preview.mapping else "alpaca"
     controls = [
@@ -107,6 +108,14 @@ def _ended(upload: Upload, progress: Progress, name: str) -> list[Any]:
     keepable = bool(preview.report["kept"]) and not preview.unconfirmed
     buttons = (gr.Button(visible=keepable), gr.Button("Leave it"))
     return [visible, "", gr.Column(visible=True), *controls, *buttons, preview_html(preview), off]
+
+
+def _failed(sentence: str, asked: Any) -> list[Any]:
+    """Where what was asked is still there, another choice can be made: it may be the last one that failed."""
+    problem = f'<p class="problem">{escape(sentence)}</p>'
+    skipped = [gr.skip()] * (MOST_PARTS + 4)
+    buttons = (gr.Button(visible=False), gr.Button("Leave it"))
+    return [gr.Column(visible=True), problem, asked, *skipped, *buttons, "", gr.Timer(active=False)]
 
 
 def reading_html(upload: Upload, progress: Progress) -> str:

@@ -202,6 +202,29 @@ def test_a_name_that_a_person_has_written_stays_when_the_file_is_read_anew(studi
     assert incoming.enter(upload)[name] == ""
 
 
+def test_an_upload_that_was_left_in_another_window_is_told_once_and_no_longer_asked_after(studio, tmp_path):
+    upload = arrived(tmp_path, jsonl(ROWS))
+    uploads.renew(upload, Choices())
+    panel = incoming.look(upload, "")
+    assert panel[-1].active
+    uploads.discard(upload)
+    panel = incoming.look(upload, "")
+    assert "This upload is gone" in panel[1]
+    assert (panel[2].visible, panel[-1].active) == (False, False)
+
+
+def test_after_a_choice_that_fails_another_can_be_made(studio, tmp_path):
+    upload = arrived(tmp_path, jsonl(ROWS))
+    fields = ("question", "", "answer", "", "")
+    incoming.read_anew(upload, "alpaca", "utf-16-le", [], *fields)
+    assert waited(upload).state == FAILED
+    asked = 2  # the place of the controls in the panel
+    assert incoming.look(upload, "")[asked] == gr.skip()
+    assert not incoming.enter(upload)[asked].visible  # where none of them has been filled yet
+    incoming.read_anew(upload, "alpaca", "utf-8", [], *fields)
+    assert waited(upload).state == READY
+
+
 @pytest.mark.parametrize("name", [".jsonl", "..jsonl"])
 def test_a_file_whose_name_is_only_an_ending_can_be_kept(studio, tmp_path, name):
     kept = uploads.keep(arrived(tmp_path, jsonl(ROWS), name), "")
