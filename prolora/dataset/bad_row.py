@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from prolora.dataset.element import printable
 
 
@@ -36,7 +38,7 @@ def sound(text: str) -> str:
     """The text itself, unless some of it is no character: half a surrogate pair, or bytes that were not UTF-8."""
     if not text.isascii():
         try:
-            text.encode()
-        except UnicodeEncodeError as error:
+            orjson.dumps(text)  # unlike encode leaves the UTF-8 with the text, which is soon written out
+        except orjson.JSONEncodeError as error:
             raise BadRow("broken-character", "holds a broken character. Save the file as UTF-8 and mend it") from error
     return text

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from prolora.dataset.element import SHOWN, Element, printable, text_of
+from prolora.dataset.element import SHOWN, Element, Flaws, printable, text_of
 from prolora.dataset.forms import BadRow, Mapping, Reading, conversation, named
 from prolora.dataset.json_files import Block, Stretch, elements_of
-from prolora.dataset.records import Reject, Row
+from prolora.dataset.records import Reject
 from prolora.dataset.stored import Index, Packed
 
 ROWS, BYTES = 2_000, 4 << 20  # of one batch at most, but for its last row
@@ -38,6 +38,7 @@ class Batch:
     first: tuple[dict[str, str], ...]  # of the rows as they came, shortened
     repaired: Counter[str] = field(default_factory=Counter)
     offered: Counter[str] = field(default_factory=Counter)  # repairs that were not asked for
+    is_text: bool = True  # every byte that they were read from, for certain
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ class Reader:
     unit: str  # what a row's place is counted in: line or row
 
     def block(self, block: Block | Stretch) -> Batch:
-        return self.batch(elements_of(block))
+        flaws = Flaws()
+        batch = self.batch(elements_of(block, flaws))
+        return replace(batch, is_text=flaws.are_text)
 
     def apart(self, block: Block | Stretch) -> tuple[bytes, Batch]:
         """The lines, and the batch without them."""
@@ -78,7 +81,7 @@ class Reader:
                 rejects.append(self._reject(element, error))
                 offered.update([error.repair] if error.repair else ())
                 continue
-            rows.add(Row(kept.messages, element.line, kept.repaired))
+            rows.add(kept.messages, element.line, kept.repaired)
             if kept.repaired:
                 repaired.update(kept.repaired)
             if kept.offered:

@@ -31,6 +31,7 @@ class Flaws:
 
     def __init__(self) -> None:
         self.found: list[Problem] = []
+        self.are_text = True  # all lines so far: UTF-8 without a zero byte
         self.decoder = json.JSONDecoder(
             object_pairs_hook=self._object, parse_constant=self._constant, parse_int=_whole_number
         )
@@ -45,6 +46,7 @@ class Flaws:
         """One line of JSONL, which must be one value."""
         if (plain := undisputed(raw)) is not None:
             return Element(number, plain, raw)
+        self.are_text = self.are_text and _is_text(raw)
         text = text_of(raw)
         try:
             value, end, problem = self.decode(text, 0)
@@ -92,6 +94,14 @@ def _fields(value: Any) -> int:
             continue
         rest += [inner for inner in each if not isinstance(inner, str)]
     return count
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in raw
 
 
 def _whole_number(digits: str) -> int | float:

@@ -48,6 +48,11 @@ class Census:
     broken: int = 0  # bytes that are no UTF-8
     outside_cp1252: bool = False
 
+    @property
+    def is_text(self) -> bool:
+        """UTF-8 without a zero byte."""
+        return self.filled and self.first_zero is None and not self.broken
+
 
 def census(file: BinaryIO) -> Census:
     found, cut = Census(), b""

@@ -53,7 +53,7 @@ class JsonLines(FromSource):
 
     def rows(self) -> Iterator[Element]:
         for block in self.blocks():
-            yield from elements_of(block)
+            yield from elements_of(block, Flaws())
 
     def blocks(self) -> Iterator[Block]:
         """Whole lines, some megabytes at a time; a line that is too long is cut."""
@@ -77,11 +77,11 @@ class JsonLines(FromSource):
             yield Stretch(*where) if self.source.is_plain else block
 
 
-def elements_of(block: Block | Stretch) -> Iterator[Element]:
+def elements_of(block: Block | Stretch, flaws: Flaws) -> Iterator[Element]:
     """The rows of some lines."""
-    flaws = Flaws()
     for number, line in enumerate(_lines(block.data), start=block.line):
         if len(line) > ROW_LIMIT:
+            flaws.are_text = False  # not for certain: only its beginning is there
             yield too_long(number, line)
         elif bare := line.strip(b" \t\r"):
             yield flaws.element(bare, number)

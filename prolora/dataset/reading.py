@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from prolora.dataset.forms import Mapping, guess
 from prolora.dataset.json_files import JsonLines
 from prolora.dataset.parallel import in_order, processes
 from prolora.dataset.records import Reject, Row
-from prolora.dataset.source import open_file
+from prolora.dataset.source import MisreadError, confirm, open_early, open_file
 from prolora.dataset.stored import Index, StoredRows, index_of
 from prolora.dataset.tally import Report, Sink, Tally
 from prolora.errors import DatasetError
@@ -117,15 +118,22 @@ def known(report: Report, path: Path) -> Report:
 
 def _read(path: Path, choices: Choices, sinks: Sinks, watch: Watch) -> tuple[Report, Index]:
     """By the fields of the first rows; and once more, if all rows together tell another story."""
-    container = open_file(path, choices.encoding)
+    try:
+        return _understood(partial(open_early, path, choices.encoding), choices, sinks, watch)
+    except MisreadError:
+        return _understood(partial(open_file, path), choices, sinks, watch)
+
+
+def _understood(opened: Callable[[], Container], choices: Choices, sinks: Sinks, watch: Watch) -> tuple[Report, Index]:
+    container = opened()
     mapping = choices.mapping or _guessed(container)
     report, index = _pass(container, mapping, choices, sinks, watch)
     if not report.read:
-        raise DatasetError(f"{path.name} holds an empty list or table. Choose a file with at least one row.")
+        raise DatasetError(f"{container.path.name} holds an empty list or table. Choose a file with at least one row.")
     if not report.columns:
         raise DatasetError("The rows of this file are not objects with named fields. Write each as an object.")
     if choices.mapping is None and (better := guess(report.columns)) != mapping:
-        return _pass(open_file(path, choices.encoding), better, choices, sinks, watch)
+        return _pass(opened(), better, choices, sinks, watch)
     return report, index
 
 
@@ -140,6 +148,8 @@ def _pass(
         tally = Tally(container, sink)
         with closing(_batches(container, Reader(mapping, choices.repairs, container.unit), sink.path)) as batches:
             for batch in batches:
+                if not batch.is_text and isinstance(container, JsonLines):
+                    confirm(container.source)
                 tally.add(batch)
                 watch(container.progress, tally.read)
         return tally.finish(mapping)

@@ -30,8 +30,7 @@ class Row:
 
     @property
     def canonical(self) -> bytes:
-        """What is said, as JSON."""
-        return orjson.dumps(self.messages, option=orjson.OPT_SORT_KEYS)
+        return canonical_of(self.messages)
 
     @property
     def digest(self) -> bytes:
@@ -39,20 +38,12 @@ class Row:
 
     @property
     def prompt(self) -> str:
-        """The first question, or a whole text: what decides on which side of the split a row lies.
-
-        Conversations that open alike lie on one side, however they go on.
-        """
-        for message in self.messages:
-            if message["role"] in ("user", "text"):
-                return message["content"]
-        raise ValueError("a row without a question or a text")
+        return prompt_of(self.messages)
 
     @property
     def lot(self) -> float:
         """A number in [0, 1) drawn from the prompt; case and spacing do not count."""
-        first = hashlib.sha256(_plain(self.prompt)).digest()[:8]
-        return (int.from_bytes(first, "big") >> 12) / 16**13
+        return float(lots_of(draw(self.messages))[0])
 
 
 @dataclass(frozen=True)
@@ -66,6 +57,33 @@ class Reject:
     field: str = ""  # the file's own field, where the fault is one field's
     repair: str = ""  # code of the repair that would rescue it
     original: bytes = b""  # the row as it stands in the file; not read back from a stored list
+
+
+def canonical_of(messages: Sequence[Message]) -> bytes:
+    """What is said, as JSON."""
+    return orjson.dumps(messages, option=orjson.OPT_SORT_KEYS)
+
+
+def prompt_of(messages: Sequence[Message]) -> str:
+    """The first question, or a whole text: what decides on which side of the split a row lies.
+
+    Conversations that open alike lie on one side, however they go on.
+    """
+    for message in messages:
+        if message["role"] in ("user", "text"):
+            return message["content"]
+    raise ValueError("a row without a question or a text")
+
+
+def draw(messages: Sequence[Message]) -> bytes:
+    """A row's lot as eight bytes."""
+    return hashlib.sha256(_plain(prompt_of(messages))).digest()[:8]
+
+
+def lots_of(draws: bytes) -> Lots:
+    """What was drawn for one row after the other, as numbers."""
+    lots: Lots = (np.frombuffer(draws, ">u8") >> 12) / 16**13
+    return lots
 
 
 def _plain(text: str) -> bytes:

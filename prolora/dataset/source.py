@@ -1,12 +1,15 @@
 """A file as it comes: what it is on the outside, or a sentence on what it looks like instead."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path, PurePath
 
 from prolora.dataset.archives import packing_of
 from prolora.dataset.container import Container
 from prolora.dataset.element import printable
 from prolora.dataset.encodings import ENCODINGS, SAVE, binary, census, chosen, detect
-from prolora.dataset.json_files import json_container
+from prolora.dataset.json_files import PEEK, JsonLines, json_container
 from prolora.dataset.parquet import ENCRYPTED, MAGIC, Parquet
 from prolora.dataset.plain_text import PlainText
 from prolora.dataset.stream import Bare, Source
@@ -44,11 +47,37 @@ PAGES = (
 )
 
 
+class MisreadError(Exception):
+    """The file is in another encoding than its beginning is."""
+
+
 def open_file(path: Path, encoding: str | None = None) -> Container:
     """The file's container, in the encoding that its bytes tell unless one is given.
 
     Raises DatasetError when it cannot be a dataset.
     """
+    return _opened(path, encoding, _find_encoding)
+
+
+def open_early(path: Path, encoding: str | None = None) -> Container:
+    """The same before all bytes have been looked at, where it is JSONL that begins as UTF-8.
+
+    Whoever reads it calls `confirm` as soon as there is something else in it.
+    """
+    return _opened(path, encoding, _presume_encoding)
+
+
+def confirm(source: Source) -> None:
+    """Tell the encoding from all of the bytes, unless that has been done. Raises DatasetError and MisreadError."""
+    if not source.is_presumed:
+        return
+    presumed = source.encoding
+    _find_encoding(source, None)
+    if source.encoding != presumed:
+        raise MisreadError
+
+
+def _opened(path: Path, encoding: str | None, tell: Callable[[Source, str | None], None]) -> Container:
     try:
         source = _unpacked(path)
         with source.open_bytes() as file:
@@ -57,7 +86,7 @@ def open_file(path: Path, encoding: str | None = None) -> Container:
             source.encoding = ""
             return Parquet(source)
         _refuse_binary(source, head)
-        _find_encoding(source, encoding)
+        tell(source, encoding)
         return _container(source)
     except OSError as error:
         raise DatasetError(
@@ -88,8 +117,19 @@ def _is(source: Source) -> str:
     return "holds" if source.packing.name else "looks like"
 
 
+def _presume_encoding(source: Source, encoding: str | None) -> None:
+    if encoding is None and not source.packing.name:
+        with source.open_bytes() as file:
+            head = file.read(PEEK)
+        lines = census(BytesIO(head[: head.rfind(b"\n") + 1]))
+        source.is_presumed = lines.is_text and isinstance(json_container(source), JsonLines)
+    if not source.is_presumed:
+        _find_encoding(source, encoding)
+
+
 def _find_encoding(source: Source, encoding: str | None) -> None:
-    with source.open_bytes() as file:
+    source.is_presumed = False
+    with replace(source).open_bytes() as file:  # the progress of who reads the source now stays
         found = census(file)
     if not found.filled:
         raise DatasetError(f"{source.name} is empty. Choose a file with at least one row.")

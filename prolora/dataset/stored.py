@@ -6,13 +6,14 @@ import hashlib
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import BinaryIO, overload
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from prolora.dataset.records import DIGEST, Lots, Row, digest_of
+from prolora.chat import Message
+from prolora.dataset.records import DIGEST, Lots, Row, canonical_of, digest_of, draw, lots_of
 
 # Where a row's line starts and how long it is, its line in the file it came from, its lot, what it says, and whether
 # it was repaired.
@@ -95,27 +96,27 @@ class Packed:
     """Rows as the lines of a file, with their index; each is written at once, so that its memory serves the next."""
 
     def __init__(self) -> None:
-        self._lines: list[bytes] = []
-        self._columns: dict[str, list[Any]] = {name: [] for name in ENTRY.names or () if name != "start"}
+        self._lines, self._draws, self._digests = list[bytes](), list[bytes](), list[bytes]()
+        self._numbers, self._repaired = list[int](), list[bool]()
 
-    def add(self, row: Row) -> None:
-        canonical, columns = row.canonical, self._columns
-        repaired = b',"repaired":' + orjson.dumps(row.repaired) if row.repaired else b""
-        line = b'{"messages":%b,"line":%d%b}\n' % (canonical, row.line, repaired)
-        self._lines.append(line)
-        columns["size"].append(len(line))
-        columns["line"].append(row.line)
-        columns["lot"].append(row.lot)
-        columns["digest"].append(digest_of(canonical))
-        columns["repaired"].append(bool(row.repaired))
+    def add(self, messages: Sequence[Message], number: int, repaired: tuple[str, ...]) -> None:
+        """The row that began in the line of this number."""
+        canonical = canonical_of(messages)
+        codes = b',"repaired":' + orjson.dumps(repaired) if repaired else b""
+        self._lines.append(b'{"messages":%b,"line":%d%b}\n' % (canonical, number, codes))
+        self._numbers.append(number)
+        self._draws.append(draw(messages))
+        self._digests.append(digest_of(canonical))
+        self._repaired.append(bool(repaired))
 
     def lines(self) -> bytes:
         return b"".join(self._lines)
 
     def index(self) -> Index:
-        index = np.zeros(len(self._columns["size"]), ENTRY)
-        for name, values in self._columns.items():
-            index[name] = values
+        index = np.zeros(len(self._lines), ENTRY)
+        index["size"] = [len(line) for line in self._lines]
+        index["line"], index["digest"], index["repaired"] = self._numbers, self._digests, self._repaired
+        index["lot"] = lots_of(b"".join(self._draws))
         index["start"][1:] = np.cumsum(index["size"][:-1])
         return index
 
@@ -123,7 +124,7 @@ class Packed:
 def pack(rows: Iterable[Row]) -> tuple[bytes, Index]:
     packed = Packed()
     for row in rows:
-        packed.add(row)
+        packed.add(row.messages, row.line, row.repaired)
     return packed.lines(), packed.index()
 
 

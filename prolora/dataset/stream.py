@@ -63,6 +63,7 @@ class Source:
     packing: Packing
     encoding: str = "utf-8"
     evidence: tuple[str, ...] = ()
+    is_presumed: bool = False  # nobody has looked at all of its bytes to tell the encoding
     _meter: Meter | None = field(default=None, repr=False)
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from prolora.dataset.element import Flaws
 from prolora.dataset.json_files import JsonLines, elements_of
 from prolora.dataset.parallel import AHEAD, in_order
 from prolora.dataset.source import open_file
@@ -100,6 +101,6 @@ def test_a_stretch_is_the_block_it_stands_for(tmp_path: Path) -> None:
     assert all(type(each).__name__ == "Stretch" for each in stretches)
     for stretch, block in zip(stretches, container.blocks(), strict=True):
         assert (stretch.line, stretch.data) == (block.line, block.data)
-    rows = [element for each in stretches for element in elements_of(each)]
+    rows = [element for each in stretches for element in elements_of(each, Flaws())]
     assert [row.line for row in rows] == list(range(1, len(lines) + 1))
     assert [row.line for row in rows if row.problem] == [101]

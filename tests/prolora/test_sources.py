@@ -7,6 +7,7 @@ import lzma
 import stat
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from prolora.dataset.archives import Limited
 from prolora.dataset.container import Container
 from prolora.dataset.element import ROW_LIMIT, Element, text_of
 from prolora.dataset.encodings import ENCODINGS, written_back
+from prolora.dataset.reading import read
 from prolora.dataset.source import open_file
 from prolora.dataset.stream import Meter
 from prolora.dataset.table import RECORD_LINES
+from prolora.dataset.tally import Report
 from prolora.errors import DatasetError
 
 PAIR = {"instruction": "Où est le café ? “là” – 5 €", "output": "naïve Größe"}
@@ -87,6 +90,34 @@ def test_a_character_that_straddles_two_blocks_is_no_broken_byte(path: Path) -> 
     for shift in range(4):
         path.write_bytes(b"[" + b" " * shift + b'"' + "€".encode() * 800_000 + b'"]')
         assert open_file(path).encoding == "utf-8"
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        LINE.encode(),
+        LINE.encode("cp1252"),
+        LINE.encode("gb18030"),
+        LINE.encode("utf-16-le"),
+        LINE.encode() + b'{"instruction": "a", "output": "\xff"}',
+        b'{"instruction": "a", "output": "caf\xc3',
+        b'{"instruction": "a", "output": "b"}\n\0',
+        b'{"instruction": "' + bytes(ROW_LIMIT) + b'"}',
+        b'{"instruction": "' + b"\x81" * ROW_LIMIT + b'"}',
+        b'{"instruction": NaN, "output": "\\ud83d"}',
+    ],
+)
+def test_a_file_read_before_all_of_it_was_seen_is_told_from_all_of_it(path: Path, late: bytes) -> None:
+    path.write_bytes(b'{"instruction": "a", "output": "b"}\n' * 30_000 + late)
+    assert told(lambda: read(path).report) == told(lambda: open_file(path))
+
+
+def told(about: Callable[[], Container | Report]) -> tuple[str, list[str]] | str:
+    try:
+        found = about()
+    except DatasetError as error:
+        return str(error)
+    return found.encoding, list(found.evidence)
 
 
 def test_a_person_overrules_what_the_bytes_tell(path: Path) -> None:
