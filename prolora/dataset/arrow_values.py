@@ -96,10 +96,10 @@ def stored_as(kind: Any) -> Any:
         return stored_as(kind.storage_type)
     if types.is_dictionary(kind):
         return stored_as(kind.value_type)
-    if types.is_large_string(kind):
+    if types.is_large_string(kind) or types.is_large_binary(kind):
         return pa.large_binary()
     if _is_text(kind):
-        return pa.binary() if types.is_string(kind) else kind
+        return kind if types.is_binary(kind) or types.is_fixed_size_binary(kind) else pa.binary()
     if types.is_duration(kind):
         return pa.int64()
     if types.is_temporal(kind) or types.is_decimal(kind):
@@ -107,7 +107,9 @@ def stored_as(kind: Any) -> Any:
     if types.is_map(kind):
         return pa.map_(stored_as(kind.key_type), stored_as(kind.item_type))
     if _is_list(kind):
-        return (pa.large_list if types.is_large_list(kind) else pa.list_)(stored_as(kind.value_type))
+        return (pa.large_list if types.is_large_list(kind) or types.is_large_list_view(kind) else pa.list_)(
+            stored_as(kind.value_type)
+        )
     if types.is_struct(kind):
         return pa.struct([(field.name, stored_as(field.type)) for field in kind])
     return kind
@@ -117,14 +119,16 @@ def _is_text(kind: Any) -> bool:
     """Text, or bytes that may be it."""
     from pyarrow import types
 
-    tests = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
-    return any(test(kind) for test in tests)
+    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    data = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+    return any(test(kind) for test in (*texts, *data))
 
 
 def _is_list(kind: Any) -> bool:
     from pyarrow import types
 
-    return any(test(kind) for test in (types.is_list, types.is_large_list, types.is_fixed_size_list))
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    return any(test(kind) for test in (*lists, types.is_list_view, types.is_large_list_view))
 
 
 def repeated_name(fields: Any) -> str:

@@ -1,3 +1,4 @@
+import base64
 import datetime
 import decimal
 import gzip
@@ -6,6 +7,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,7 +60,12 @@ def test_rows_are_told_in_json_by_their_number(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.string())]
+    "kind",
+    [
+        *(pa.string(), pa.large_string(), pa.string_view()),
+        *(pa.binary(), pa.large_binary(), pa.binary_view()),
+        pa.dictionary(pa.int32(), pa.string()),
+    ],
 )
 def test_every_sort_of_text_is_text(path: Path, kind: pa.DataType) -> None:
     texts = ["007", "1.10", "true", "null", "NA", "2024-01-01", "é", "", None]
@@ -75,6 +82,28 @@ def test_turns_are_lists_of_objects_and_maps_are_objects(path: Path) -> None:
         {"messages": [], "more": {}},
         {"messages": None, "more": None},
     ]
+
+
+@pytest.mark.parametrize("listed", [pa.list_, pa.large_list, pa.list_view, pa.large_list_view])
+def test_every_sort_of_list_is_a_list(path: Path, listed: Callable[[pa.DataType], pa.DataType]) -> None:
+    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
+    turns = [{"role": "user", "content": "007"}]
+    stored(path, {"messages": pa.array([turns, [], None], listed(turn))})
+    assert values(path) == [{"messages": turns}, {"messages": []}, {"messages": None}]
+
+
+def test_texts_inside_lists_are_text_where_the_footer_calls_them_views_as_polars_does(path: Path) -> None:
+    turns = [{"role": "user", "content": "007"}]
+    texts, views = (
+        pa.large_list(pa.struct([("role", kind), ("content", kind)])) for kind in (pa.large_string(), pa.string_view())
+    )
+    called = base64.b64encode(pa.schema([("messages", views)]).serialize().to_pybytes())
+    table = pa.table({"messages": pa.array([turns, None], texts)})
+    with parquet.ParquetWriter(path, table.schema, store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"ARROW:schema": called})
+    assert parquet.read_schema(path).field("messages").type == views
+    assert values(path) == [{"messages": turns}, {"messages": None}]
 
 
 def test_numbers_stay_numbers_and_what_json_lacks_is_named(path: Path) -> None:
