@@ -66,7 +66,7 @@ def detail(dataset_id: int) -> Detail:
         line, digest = _line(s, dataset), dataset.content_hash
         parents = _named(s, Dataset.id.in_(map(int, (dataset.recipe or {}).get("parents", ()))))
         same_file = _named(s, (Dataset.source_hash == dataset.source_hash) & (Dataset.id != dataset_id))
-    rows = read_rows(files.dataset_rows(digest))
+    rows = _rows(dataset)
     return Detail(
         line=line,
         content_hash=digest,
@@ -76,20 +76,34 @@ def detail(dataset_id: int) -> Detail:
         recipe=dataset.recipe,
         parents=parents,
         same_file=same_file,
-        rejects=read_rejects(files.dataset_rejects(digest)),
+        rejects=read_rejects(rejects_file(dataset_id)),
         samples=samples_of(islice(rows, SHOWN_SAMPLES)),
     )
 
 
 def open_rows(dataset_id: int) -> StoredRows:
     with session() as s:
-        return read_rows(files.dataset_rows(_mine(s, dataset_id).content_hash))
+        return _rows(_mine(s, dataset_id))
+
+
+def _rows(dataset: Dataset) -> StoredRows:
+    path = files.dataset_rows(dataset.content_hash)
+    try:
+        return read_rows(path)
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"The rows of “{dataset.name}” are gone or damaged: {path} cannot be read. Upload its file again."
+        ) from error
 
 
 def rejects_file(dataset_id: int) -> Path:
     """Every row that was left out, with its line and the reason."""
     with session() as s:
-        return files.dataset_rejects(_mine(s, dataset_id).content_hash)
+        dataset = _mine(s, dataset_id)
+    path = files.dataset_rejects(dataset.content_hash)
+    if not path.is_file():
+        raise DatasetError(f"The rejects of “{dataset.name}” are gone. Upload its file again.")
+    return path
 
 
 def originals_file(dataset_id: int) -> tuple[Path, str]:

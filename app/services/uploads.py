@@ -181,19 +181,25 @@ def keep(upload: Upload, name: str) -> Kept:
         raise DatasetError(
             f"No row of “{upload.name}” can be used. Mend the rows listed below, or map its fields anew."
         )
-    if known := find_content(report["content_hash"]):
-        discard(upload)
-        return Kept(known, new=False)
-    with session() as s:
-        staged = files.staged_dir(upload.key, _mine(s, upload).attempt)
-    with files.write_aside(files.dataset_dir(report["content_hash"])) as folder:
-        for path in staged.iterdir():
-            _copy(path, folder / path.name)
-        source = shown.upload.name
-        _copy(files.upload_dir(upload.key) / source, folder / f"source.{extension(source)}")
-    kept = _insert(shown, name.strip() or shown.upload.name.split(".")[0])
+    known = find_content(report["content_hash"])
+    if known is None or not files.dataset_rows(report["content_hash"]).is_file():
+        _store(shown)
+    kept = Kept(known, new=False) if known else _insert(shown, name.strip() or shown.upload.name.split(".")[0])
     discard(upload)
     return kept
+
+
+def _store(shown: Preview) -> None:
+    """The files of the dataset, also of one that is known and has lost them."""
+    key, source, target = shown.upload.key, shown.upload.name, files.dataset_dir(shown.report["content_hash"])
+    with session() as s:
+        staged = files.staged_dir(key, _mine(s, shown.upload).attempt)
+    if not Folder(target).rows.is_file():
+        shutil.rmtree(target, ignore_errors=True)
+    with files.write_aside(target) as folder:
+        for path in staged.iterdir():
+            _copy(path, folder / path.name)
+        _copy(files.upload_dir(key) / source, folder / f"source.{extension(source)}")
 
 
 def clear() -> None:

@@ -87,6 +87,32 @@ def test_the_same_rows_again_are_the_same_dataset(studio, tmp_path):
     assert [line.name for line in datasets.listing()] == ["A"]
 
 
+@pytest.mark.parametrize("lost", [Path(), Path("rows.jsonl")])
+def test_a_dataset_that_has_lost_its_rows_says_so_and_is_whole_again_with_its_file(studio, tmp_path, lost):
+    kept = uploads.keep(arrived(tmp_path, jsonl(ROWS)), "Sums")
+    folder = files.dataset_dir(datasets.detail(kept.id).content_hash)
+    (folder / lost).rename(tmp_path / "lost")
+    for look in (datasets.detail, datasets.open_rows):
+        with pytest.raises(DatasetError, match="The rows of “Sums” are gone or damaged"):
+            look(kept.id)
+    again = uploads.keep(arrived(tmp_path, jsonl(ROWS)), "Again")
+    assert (again.id, again.new) == (kept.id, False)
+    assert len(datasets.open_rows(kept.id)) == len(ROWS)
+    assert datasets.rejects_file(kept.id).is_file()
+
+
+def test_rejects_that_are_gone_and_an_index_that_is_cut_off_get_a_sentence(studio, tmp_path):
+    kept = uploads.keep(arrived(tmp_path, jsonl(ROWS)), "Sums")
+    digest = datasets.detail(kept.id).content_hash
+    files.dataset_rejects(digest).unlink()
+    for look in (datasets.rejects_file, datasets.detail):
+        with pytest.raises(DatasetError, match="The rejects of “Sums” are gone"):
+            look(kept.id)
+    os.truncate(files.dataset_rows(digest).with_suffix(".npy"), 100)
+    with pytest.raises(DatasetError, match="gone or damaged"):
+        datasets.open_rows(kept.id)
+
+
 def test_a_file_that_was_kept_before_is_said_to_be_known_by_its_bytes(studio, tmp_path):
     text = jsonl([{"instruction": " Why? ", "output": "So."}, {"instruction": "How?", "output": "Thus."}])
     first = uploads.keep(arrived(tmp_path, text), "As it was")
