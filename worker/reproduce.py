@@ -170,8 +170,10 @@ def followed(job_id: int, say: Say) -> Iterator[None]:
 
 
 def follow(job_id: int, say: Say, over: threading.Event) -> None:
-    told = ""
-    while not over.wait(LOOK_EVERY):
+    """Until it is over, and once more then: a short job may train between two looks."""
+    told, ended = "", False
+    while not ended:
+        ended = over.wait(LOOK_EVERY)
         words = patiently(lambda s: standing(s, job_id))
         if words != told:
             say(words)
