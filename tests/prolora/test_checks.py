@@ -133,5 +133,9 @@ def test_a_whole_adapter_loads_as_it_was(load: Load, tmp_path: Path) -> None:
     model = get_peft_model(load(), ProloraConfig(r=8, u=1, m=3, n=3, init_weights=False))
     model.save_pretrained(tmp_path)
     again = PeftModel.from_pretrained(load(), tmp_path, low_cpu_mem_usage=True)
+    before, after = model.state_dict(), again.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     with torch.no_grad():
-        assert torch.equal(again(TOKENS).logits, model(TOKENS).logits)
+        # In new memory: a file's tensors begin anywhere in theirs, and kernels round by where a tensor begins.
+        assert torch.equal(again.double()(TOKENS).logits, model.double()(TOKENS).logits)
