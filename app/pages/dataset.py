@@ -40,11 +40,11 @@ def build(page: gr.Blocks) -> None:
     surveyed = [counted, chosen, timer]
     wanted = [dataset_id, chosen, text, start]
     browsed = [shown, more, after]
-    page.load(enter, None, [dataset_id, single, head, left_out, base], show_progress="hidden").then(
-        survey, [dataset_id, base, cutoff, chosen], surveyed, show_progress="hidden"
-    ).then(browse, wanted, browsed, show_progress="hidden")
-    for control in (base, cutoff):
-        control.change(ask, [dataset_id, base], None, show_progress="hidden").then(
+    # All in one answer: each event more is a round trip before the rows are there.
+    entered = [dataset_id, single, head, left_out, base, *surveyed, *browsed]
+    page.load(enter, None, entered, show_progress="hidden")
+    for begin in (base.input, cutoff.change):
+        begin(ask, [dataset_id, base], None, show_progress="hidden").then(
             survey, [dataset_id, base, cutoff, chosen], surveyed, show_progress="hidden"
         )
     timer.tick(survey, [dataset_id, base, cutoff, chosen], surveyed, show_progress="hidden")
@@ -57,9 +57,11 @@ def build(page: gr.Blocks) -> None:
 def enter(request: gr.Request) -> list[Any]:
     wanted = wanted_id(request)
     if wanted is None:
-        return [None, gr.Column(visible=False), "", "", gr.skip()]
+        nothing = [None, gr.Column(visible=False), "", "", gr.skip()]
+        return [*nothing, *survey(None, None, None, rows.ALL), *browse(None, rows.ALL, "", 0)]
     detail = datasets.detail(wanted)
     bases = surveys.bases()
+    base = bases[0] if bases else None
     surveys.start(wanted, bases[:1])
     left_out = rejects(detail.rejects, detail.report | {"total": detail.line.rejected}, f"/download/dataset/{wanted}")
     return [
@@ -67,7 +69,9 @@ def enter(request: gr.Request) -> list[Any]:
         gr.Column(visible=True),
         head_html(detail),
         left_out,
-        gr.Dropdown(bases, value=bases[0] if bases else None),
+        gr.Dropdown(bases, value=base),
+        *survey(wanted, base, CUTOFF, rows.ALL),
+        *browse(wanted, rows.ALL, "", 0),
     ]
 
 
