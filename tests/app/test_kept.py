@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
+from app.pages import dataset
 from app.pages.curation import numbers
 from app.services import datasets, recipes, rows, uploads
 from app.services.recipes import Part, Recipe
@@ -42,6 +44,16 @@ def test_rows_are_shown_a_page_at_a_time(fruit):
     assert (first.of, first.next) == (100, 20)
     last = rows.page(fruit, start=80)
     assert ([row.place for row in last.rows], last.next) == (list(range(80, 100)), None)
+
+
+def test_a_datasets_page_shows_its_first_rows_in_its_first_answer(fruit):
+    answer = dataset.enter(gr.Request(query_params={"id": str(fruit)}))
+    assert any("Up to row 20 of 100." in part for part in answer if isinstance(part, str))
+
+
+def test_the_page_of_all_datasets_shows_no_rows(fruit):
+    answer = dataset.enter(gr.Request(query_params={}))
+    assert not any(part for part in answer if isinstance(part, str))
 
 
 def test_rows_held_out_and_rows_trained_on_are_all_rows(fruit):
