@@ -330,7 +330,11 @@ def test_a_process_that_dies_leaves_its_survey_failed(studio: Path) -> None:
     counting = threading.Thread(target=surveyor.count_next, daemon=True)
     counting.start()
     wait_for(lambda: found(dataset_id, surveys.NEAR).done > 0)
-    (process,) = (each for each in psutil.Process().children(recursive=True) if "app.tether" not in each.cmdline())
+    (process,) = (
+        each
+        for each in psutil.Process().children(recursive=True)
+        if "app.survey" in each.cmdline() and "app.tether" not in each.cmdline()
+    )
     process.kill()
     counting.join(GONE_AFTER)
     made = found(dataset_id, surveys.NEAR)
