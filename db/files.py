@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +49,17 @@ def uploads_dir() -> Path:
 
 def upload_dir(key: str) -> Path:
     return uploads_dir() / _safe(key)
+
+
+@contextmanager
+def new_upload_dir(key: str) -> Iterator[Path]:
+    """A private folder to fill, which is gone again when the block fails."""
+    folder = upload_dir(key)
+    folder.mkdir(mode=0o700)
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
+        undo.pop_all()
 
 
 def staged_dir(key: str, attempt: int) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db import files
@@ -51,6 +52,23 @@ class Detail:
     same_file: tuple[tuple[int, str], ...]  # of the others that were made of the same file
     rejects: tuple[Reject, ...]
     samples: tuple[Pieces, ...]
+
+
+@dataclass(frozen=True)
+class Kept:
+    id: int
+    new: bool
+
+
+def add(dataset: Dataset) -> Kept:
+    """Make it a row; the same rows again are the same dataset."""
+    try:
+        with session() as s:
+            s.add(dataset)
+            s.flush()
+            return Kept(dataset.id, new=True)
+    except IntegrityError:  # somebody kept the same rows a moment ago
+        return Kept(find_content(dataset.content_hash) or 0, new=False)
 
 
 def listing() -> list[Line]:

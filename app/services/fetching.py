@@ -57,15 +57,8 @@ def begin(name: str, config: str, split: str, commit: str) -> Upload:
         raise DatasetError(f"Choose which config and which split of {name} to fetch.")
     upload = Upload(secrets.token_hex(16), name)
     wanted = {"name": name, "config": config, "split": split, "revision": commit}
-    folder = files.upload_dir(upload.key)
-    folder.mkdir(mode=0o700)
-    try:
-        with session() as s:
-            row = UploadRow(owner_id=OWNER, key=upload.key, name=name, state=FETCHING, choices={"hub": wanted})
-            s.add(row)
-    except BaseException:
-        folder.rmdir()
-        raise
+    with files.new_upload_dir(upload.key), session() as s:
+        s.add(UploadRow(owner_id=OWNER, key=upload.key, name=name, state=FETCHING, choices={"hub": wanted}))
     readers.start(upload.key, 1)
     return upload
 

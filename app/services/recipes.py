@@ -8,15 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy.exc import IntegrityError
 
 from app.services import rows as browsing
-from app.services.datasets import detail, find_content, open_rows
+from app.services.datasets import Kept, add, detail, find_content, open_rows
 from app.services.rows import Places
-from app.services.uploads import Kept
 from db import files
 from db.models import OWNER, Dataset
-from db.session import session
 from prolora.dataset import Folder, StoredRows
 from prolora.dataset.records import limit
 from prolora.dataset.stored import copy_rows
@@ -150,23 +147,18 @@ def _check(total: int) -> None:
 def _insert(name: str, recipe: Recipe, rows: StoredRows) -> Kept:
     parents = [detail(part.dataset_id) for part in recipe.parts if part.weight]
     stored = asdict(recipe) | {"parents": {str(each.line.id): each.content_hash for each in parents}}
-    dataset = Dataset(
-        owner_id=OWNER,
-        name=(name.strip() or f"From {parents[0].line.name}")[:120],
-        source_name="",
-        source_hash=hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest(),
-        content_hash=rows.content_hash,
-        form=MIXED,
-        mapping={},
-        kept=len(rows),
-        rejected=0,
-        held_out=int((rows.lots < limit(rows.lots)).sum()),
-        recipe=stored,
+    return add(
+        Dataset(
+            owner_id=OWNER,
+            name=(name.strip() or f"From {parents[0].line.name}")[:120],
+            source_name="",
+            source_hash=hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest(),
+            content_hash=rows.content_hash,
+            form=MIXED,
+            mapping={},
+            kept=len(rows),
+            rejected=0,
+            held_out=int((rows.lots < limit(rows.lots)).sum()),
+            recipe=stored,
+        )
     )
-    try:
-        with session() as s:
-            s.add(dataset)
-            s.flush()
-            return Kept(dataset.id, new=True)
-    except IntegrityError:  # somebody made the same rows a moment ago
-        return Kept(find_content(rows.content_hash) or 0, new=False)

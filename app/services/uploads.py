@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.services import readers
-from app.services.datasets import SHOWN_SAMPLES, Pieces, find_content, find_source, read_rejects, samples_of
+from app.services.datasets import SHOWN_SAMPLES, Kept, Pieces, add, find_content, find_source, read_rejects, samples_of
 from app.services.readers import READING, READY
 from db import files
 from db.models import OWNER, Dataset, now
@@ -80,12 +79,6 @@ class Preview:
         return self.report["encoding"] in GUESSES and self.choices.encoding is None
 
 
-@dataclass(frozen=True)
-class Kept:
-    id: int
-    new: bool
-
-
 def receive(path: Path, name: str) -> Upload:
     """Take a file out of the page's upload folder at once: whoever knows a path there can read it."""
     if not Path(name).name.lower().endswith(EXTENSIONS):
@@ -94,15 +87,10 @@ def receive(path: Path, name: str) -> Upload:
     safe = safe if "." in safe else f"rows.{safe}"  # of a name that is nothing but an ending
     check_space(path.stat().st_size)
     upload = Upload(secrets.token_hex(16), safe)
-    folder = files.upload_dir(upload.key)
-    folder.mkdir(mode=0o700)
-    try:
+    with files.new_upload_dir(upload.key) as folder:
         _copy(path, folder / upload.name)
         with session() as s:
             s.add(UploadRow(owner_id=OWNER, key=upload.key, name=upload.name, state=READING, choices={}))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
     return upload
 
 
@@ -253,22 +241,17 @@ def _known(report: dict[str, Any]) -> Known | None:
 
 def _insert(shown: Preview, name: str) -> Kept:
     report = shown.report
-    dataset = Dataset(
-        owner_id=OWNER,
-        name=name[:120],
-        source_name=shown.upload.name[:255],
-        report={**report, "repairs": sorted(shown.choices.repairs), "encoding_chosen": shown.choices.encoding},
-        form=report["form"],
-        mapping=report["fields"],
-        **{part: report[part] for part in ("source_hash", "content_hash", "kept", "rejected", "held_out")},
+    return add(
+        Dataset(
+            owner_id=OWNER,
+            name=name[:120],
+            source_name=shown.upload.name[:255],
+            report={**report, "repairs": sorted(shown.choices.repairs), "encoding_chosen": shown.choices.encoding},
+            form=report["form"],
+            mapping=report["fields"],
+            **{part: report[part] for part in ("source_hash", "content_hash", "kept", "rejected", "held_out")},
+        )
     )
-    try:
-        with session() as s:
-            s.add(dataset)
-            s.flush()
-            return Kept(dataset.id, new=True)
-    except IntegrityError:  # somebody kept the same rows a moment ago
-        return Kept(find_content(report["content_hash"]) or 0, new=False)
 
 
 def _copy(path: Path, target: Path) -> None:
